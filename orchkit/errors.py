@@ -1,0 +1,246 @@
+"""Every error that orchkit raises, in one tree.
+
+::
+
+    OrchkitError
+    ├── DefinitionError                 a definition is wrong; nothing has run
+    │   ├── WorkflowValidationError       .problems: all of them, each with step and cause
+    │   ├── ReferenceSyntaxError          .text, .position
+    │   ├── ConditionSyntaxError          .expression
+    │   ├── RegistrationError             .name: registered twice, or not registrable
+    │   └── PolicyError                   .where: a policy that cannot be read or cannot work
+    ├── UnknownNameError (LookupError)  .what, .name, .suggestions
+    ├── ParameterError (ValueError)     .subject, .problems
+    ├── ExecutionError                  something failed while running
+    │   ├── WorkflowExecutionError        .run_id, .step_id, .attempt, .cause
+    │   ├── OperationError                .operation, .run_id, .cause
+    │   ├── UnresolvedReferenceError      .reference
+    │   ├── ConditionError                .expression, .operands
+    │   ├── TimeoutExceededError (TimeoutError)  .seconds, .scope
+    │   └── HookError                     .hook, .stage
+    ├── StoreError
+    │   ├── StoreBusyError                .holder, .waited_s
+    │   ├── StoreFullError
+    │   ├── StoreVersionError             .found, .supported
+    │   ├── StoreClosedError
+    │   ├── ForkedStoreError
+    │   └── CodecError                    .path: where in the value the culprit sits
+    └── MissingExtraError (ImportError) .package, .extra
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+
+class OrchkitError(Exception):
+    """The root of the tree: catch this to catch everything orchkit raises."""
+
+
+# --- definitions ---------------------------------------------------------------------------
+
+
+class DefinitionError(OrchkitError):
+    """A definition (workflow, reference, condition, registration, policy) is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a definition: where it is, what is wrong and, if known, the way out."""
+
+    where: str
+    cause: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.cause}" + (f" ({self.hint})" if self.hint else "")
+
+
+class WorkflowValidationError(DefinitionError):
+    """A workflow definition has one or more mistakes; all are reported at once."""
+
+    def __init__(self, workflow: str, problems: Iterable[Problem]) -> None:
+        self.workflow = workflow
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        count = len(self.problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(
+            f"workflow {workflow!r} has {count} problem{'s' if count != 1 else ''}:\n{lines}"
+        )
+
+
+class ReferenceSyntaxError(DefinitionError):
+    """A ``${...}`` reference cannot be parsed."""
+
+    def __init__(self, text: str, position: int, cause: str) -> None:
+        self.text, self.position, self.cause = text, position, cause
+        super().__init__(f"{cause} at position {position} of {text!r}")
+
+
+class ConditionSyntaxError(DefinitionError):
+    """A ``when=`` expression cannot be parsed or uses something that is not allowed."""
+
+    def __init__(self, expression: str, cause: str) -> None:
+        self.expression, self.cause = expression, cause
+        super().__init__(f"{cause} in condition {expression!r}")
+
+
+class RegistrationError(DefinitionError):
+    """A method or tool cannot be registered under this name."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        self.name, self.cause = name, cause
+        super().__init__(f"cannot register {name!r}: {cause}")
+
+
+class PolicyError(DefinitionError):
+    """A policy cannot be read, or contradicts itself."""
+
+    def __init__(self, where: str, cause: str) -> None:
+        self.where, self.cause = where, cause
+        super().__init__(f"policy {where}: {cause}")
+
+
+# --- look-ups and parameters ---------------------------------------------------------------
+
+
+class UnknownNameError(OrchkitError, LookupError):
+    """A method, tool, run, session or step of this name does not exist."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str] = ()) -> None:
+        self.what, self.name = what, name
+        self.suggestions: tuple[str, ...] = tuple(get_close_matches(name, list(known), n=3))
+        hint = f"; did you mean {' or '.join(map(repr, self.suggestions))}?" if self.suggestions else ""
+        super().__init__(f"unknown {what} {name!r}{hint}")
+
+
+class ParameterError(OrchkitError, ValueError):
+    """Parameters do not fit a tool or method; ``problems`` names each one."""
+
+    def __init__(self, subject: str, problems: Sequence[Problem]) -> None:
+        self.subject = subject
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__(f"{subject}: " + "; ".join(map(str, self.problems)))
+
+
+# --- execution -----------------------------------------------------------------------------
+
+
+class ExecutionError(OrchkitError):
+    """Something failed while running."""
+
+
+class WorkflowExecutionError(ExecutionError):
+    """A run did not succeed; raised by ``result.raise_for_status()`` with the first culprit."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        run_id: str | None = None,
+        step_id: str | None = None,
+        attempt: int | None = None,
+        cause: str | None = None,
+    ) -> None:
+        self.run_id, self.step_id, self.attempt, self.cause = run_id, step_id, attempt, cause
+        super().__init__(message)
+
+
+class OperationError(ExecutionError):
+    """A dispatched operation failed; raised by ``response.raise_for_status()``."""
+
+    def __init__(self, operation: str, cause: str, *, run_id: str | None = None) -> None:
+        self.operation, self.cause, self.run_id = operation, cause, run_id
+        super().__init__(f"operation {operation!r} failed: {cause}")
+
+
+class UnresolvedReferenceError(ExecutionError):
+    """A reference points at something that is not there at run time."""
+
+    def __init__(self, reference: str, cause: str) -> None:
+        self.reference, self.cause = reference, cause
+        super().__init__(f"{reference} cannot be resolved: {cause}")
+
+
+class ConditionError(ExecutionError):
+    """A ``when=`` expression failed on the values it was given."""
+
+    def __init__(self, expression: str, operands: Mapping[str, Any], cause: str) -> None:
+        self.expression, self.operands, self.cause = expression, dict(operands), cause
+        values = ", ".join(f"{name}={value!r}" for name, value in self.operands.items())
+        super().__init__(f"condition {expression!r} failed: {cause}" + (f" with {values}" if values else ""))
+
+
+class TimeoutExceededError(ExecutionError, TimeoutError):
+    """An attempt, a step or a run took longer than it was allowed."""
+
+    def __init__(self, scope: str, seconds: float) -> None:
+        self.scope, self.seconds = scope, seconds
+        super().__init__(f"{scope} exceeded its timeout of {seconds:g} s")
+
+
+class HookError(ExecutionError):
+    """A hook marked ``required`` raised."""
+
+    def __init__(self, hook: str, stage: str, cause: BaseException) -> None:
+        self.hook, self.stage = hook, stage
+        super().__init__(f"required hook {hook!r} failed in {stage}: {cause!r}")
+
+
+# --- store ---------------------------------------------------------------------------------
+
+
+class StoreError(OrchkitError):
+    """The store cannot do what was asked."""
+
+
+class StoreBusyError(StoreError):
+    """Somebody else holds the history file, and did not let go in time."""
+
+    def __init__(self, path: str, holder: str, waited_s: float) -> None:
+        self.path, self.holder, self.waited_s = path, holder, waited_s
+        super().__init__(f"{path} is held by {holder}; gave up after waiting {waited_s:.1f} s")
+
+
+class StoreFullError(StoreError):
+    """No space is left on the store's disk; nothing acknowledged is lost."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a newer orchkit."""
+
+    def __init__(self, path: str, found: int, supported: int) -> None:
+        self.path, self.found, self.supported = path, found, supported
+        super().__init__(
+            f"{path} has schema version {found}, this orchkit reads up to {supported}: upgrade orchkit"
+        )
+
+
+class StoreClosedError(StoreError):
+    """The store has been closed."""
+
+
+class ForkedStoreError(StoreError):
+    """A forked child process used the store that its parent opened."""
+
+
+class CodecError(StoreError):
+    """A value cannot be stored; ``path`` says where in the value the culprit sits."""
+
+    def __init__(self, path: str, cause: str) -> None:
+        self.path, self.cause = path, cause
+        super().__init__(f"{path} cannot be stored: {cause}")
+
+
+# --- extras --------------------------------------------------------------------------------
+
+
+class MissingExtraError(OrchkitError, ImportError):
+    """An optional part needs a package that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(f"{package} is not installed: pip install \"orchkit[{extra}]\"")

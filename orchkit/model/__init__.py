@@ -1,0 +1,1 @@
+"""Immutable records: definitions, requests, policies, events, results."""

@@ -1,0 +1,82 @@
+"""What goes into a dispatch and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from orchkit.errors import OperationError
+from orchkit.model.base import Record
+from orchkit.model.policy import TimeoutPolicy, as_timeout
+
+Durability = Literal["sync", "async", "exit"]
+"""``sync``: on disk before anything that depends on it starts; ``async``: survives a killed
+process; ``exit``: committed when the run ends."""
+
+
+class ExecutionDirective(Record):
+    """How one request is to be executed, over and above its policy."""
+
+    skip_hooks: tuple[str, ...] = ()
+    execution_mode: Literal["normal", "dry_run"] = "normal"
+    timeout: TimeoutPolicy | None = None
+    idempotency_key: str | None = None
+    durability: Durability | None = None
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _timeout(cls, value: Any) -> Any:
+        return as_timeout(value)
+
+
+NO_DIRECTIVES = ExecutionDirective()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One operation to perform: a tool or method name and its parameters."""
+
+    operation: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    user_id: str | None = None
+    session_id: str | None = None
+    casefile_id: str | None = None
+    request_id: str | None = None
+    directives: ExecutionDirective = NO_DIRECTIVES
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What an operation gave: its output or its error, and how it was obtained."""
+
+    operation: str
+    status: Literal["success", "failed", "dry_run"]
+    output: Any = None
+    error: str | None = None
+    exception: BaseException | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """``run_id``, ``request_id``, ``policy``, ``hooks``, ``attempts``, ``duration_ms``."""
+
+    @property
+    def success(self) -> bool:
+        """Whether the operation succeeded."""
+        return self.status == "success"
+
+    def raise_for_status(self) -> Response:
+        """Raise `OperationError` (caused by the original exception) unless it succeeded."""
+        if self.status == "failed":
+            raise OperationError(
+                self.operation, self.error or "unknown error", run_id=self.metadata.get("run_id")
+            ) from self.exception
+        return self
+
+
+class WorkflowRequestPayload(Record):
+    """A request to execute a workflow, as an API receives it."""
+
+    workflow_definition: dict[str, Any]
+    context: dict[str, Any] = Field(default_factory=dict)
+    execution_directives: ExecutionDirective | None = None

@@ -1,0 +1,149 @@
+"""A workflow as data: steps, references between them, an execution mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import AliasChoices, Field, field_validator
+
+from orchkit.ids import new_id
+from orchkit.model.base import Record
+from orchkit.model.display import Displayable
+from orchkit.model.policy import RetryPolicy, TimeoutPolicy, as_retry, as_timeout
+
+ExecutionMode = Literal["sequential", "parallel", "dag"]
+ErrorHandling = Literal["stop_on_failure", "continue_on_failure"]
+
+
+class Compensation(Record):
+    """How a completed step is undone when the run fails later."""
+
+    tool_name: str = Field(validation_alias=AliasChoices("tool_name", "tool"))
+    parameters: dict[str, Any] | None = Field(
+        default=None, validation_alias=AliasChoices("parameters", "params")
+    )
+    """Parameters with references; None: the parameters that the step itself was given."""
+
+
+class StepDefinition(Record):
+    """One step: what it calls, with which parameters, after which steps, under which policy."""
+
+    step_id: str = Field(validation_alias=AliasChoices("step_id", "id"))
+    tool_name: str = Field(default="", validation_alias=AliasChoices("tool_name", "tool"))
+    """A tool or method name, or ``package.module:function``; empty for a sub-workflow."""
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, validation_alias=AliasChoices("parameters", "params")
+    )
+    depends_on: tuple[str, ...] = ()
+    when: str | None = None
+    """Condition over references; the step is skipped when it is false."""
+    timeout: TimeoutPolicy | None = None
+    retry_policy: RetryPolicy | None = Field(
+        default=None, validation_alias=AliasChoices("retry_policy", "retry")
+    )
+    compensate: Compensation | None = None
+    node_type: str = "task"
+    """``task``, ``map``, ``workflow`` or a label of the user's; changes the picture, not the run."""
+    executor: str | None = None
+    """``inline`` or ``threads``; None: async functions inline, sync functions in threads."""
+    over: Any = None
+    """For a map: a list, or a reference to one; ``${item}`` and ``${index}`` are set per item."""
+    max_concurrency: int | None = Field(default=None, ge=1)
+    """For a map: how many items run at the same time; None: all."""
+    workflow: Workflow | None = None
+    """For a sub-workflow: its definition; ``parameters`` become its context."""
+    description: str | None = None
+
+    @field_validator("retry_policy", mode="before")
+    @classmethod
+    def _retry(cls, value: Any) -> Any:
+        return as_retry(value)
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _timeout(cls, value: Any) -> Any:
+        return as_timeout(value)
+
+    @field_validator("compensate", mode="before")
+    @classmethod
+    def _compensate(cls, value: Any) -> Any:
+        return Compensation(tool_name=value) if isinstance(value, str) else value
+
+    @field_validator("depends_on", mode="before")
+    @classmethod
+    def _depends_on(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def is_map(self) -> bool:
+        """Whether the step fans out over a list."""
+        return self.over is not None
+
+
+class Workflow(Record, Displayable):
+    """A complete definition; immutable, and the same in Python, JSON and YAML."""
+
+    workflow_id: str = Field(default_factory=lambda: new_id("wf"))
+    name: str
+    description: str | None = None
+    steps: tuple[StepDefinition, ...] = ()
+    execution_mode: ExecutionMode = "sequential"
+    error_handling: ErrorHandling = "stop_on_failure"
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds for the whole run."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    imports: tuple[str, ...] = ()
+    """Modules to import before the tools are looked up (for definitions read from files)."""
+
+    def step(self, step_id: str) -> StepDefinition:
+        """The step of this id; KeyError if there is none."""
+        for step in self.steps:
+            if step.step_id == step_id:
+                return step
+        raise KeyError(step_id)
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The definition as JSON; fields at their default are left out."""
+        return self.model_dump_json(exclude_defaults=True, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote. Raises `pydantic.ValidationError` with the path of each fault."""
+        return cls.model_validate_json(text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition as plain Python values; fields at their default are left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave."""
+        return cls.model_validate(data)
+
+    def to_yaml(self) -> str:
+        """The definition as YAML."""
+        import yaml
+
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Self:
+        """Read YAML; ``id``, ``tool``, ``params`` and ``retry`` are accepted as short names."""
+        import yaml
+
+        return cls.model_validate(yaml.safe_load(text))
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Read a ``.json``, ``.yaml`` or ``.yml`` file."""
+        path = Path(path)
+        text = path.read_text(encoding="utf-8")
+        return cls.from_json(text) if path.suffix == ".json" else cls.from_yaml(text)
+
+
+WorkflowDefinition = Workflow
+"""The name that the workflow API documents use."""
+
+StepDefinition.model_rebuild()
