@@ -1,0 +1,224 @@
+"""The state of a run as a fold over its events: what every view and every resume is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchkit.model import event as ev
+from orchkit.model.event import Event
+from orchkit.model.result import RunStatus, StepStatus
+
+
+@dataclass(slots=True)
+class AttemptState:
+    """One try of a step."""
+
+    number: int
+    status: str = "running"
+    """``running``, ``success``, ``failed``, ``timeout`` or ``cancelled``."""
+    started_us: int = 0
+    finished_us: int | None = None
+    error: str | None = None
+    error_type: str | None = None
+    abandoned: bool = False
+    """A sync function that overran its timeout: its thread went on, its result was discarded."""
+
+
+@dataclass(slots=True)
+class DecisionState:
+    """A choice with its point, outcome, rationale, alternatives and inputs."""
+
+    seq: int
+    ts: int
+    step_id: str | None
+    attempt: int | None
+    point: str
+    decision: str
+    rationale: str | None
+    payload: Mapping[str, Any]
+
+    @property
+    def by_engine(self) -> bool:
+        """Whether the engine made it (and not the user's code)."""
+        return self.payload.get("origin") == "engine"
+
+
+@dataclass(slots=True)
+class StepState:
+    """One node of a run."""
+
+    step_id: str
+    name: str = ""
+    node_type: str = "task"
+    parent: str | None = None
+    """For an item of a map: the map's step id."""
+    status: StepStatus = "pending"
+    scheduled_us: int | None = None
+    finished_us: int | None = None
+    input: Any = None
+    output: Any = None
+    error: str | None = None
+    error_type: str | None = None
+    reason: str | None = None
+    attempts: list[AttemptState] = field(default_factory=list)
+    progress: float | None = None
+    progress_message: str | None = None
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run at some position of its event log."""
+
+    run_id: str = ""
+    kind: str = "workflow"
+    name: str = ""
+    status: RunStatus = "pending"
+    definition: Mapping[str, Any] | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    casefile_id: str | None = None
+    parent_run_id: str | None = None
+    started_us: int | None = None
+    finished_us: int | None = None
+    error: str | None = None
+    position: int = 0
+    """How many events have been folded in."""
+    last_us: int | None = None
+    steps: dict[str, StepState] = field(default_factory=dict)
+    decisions: list[DecisionState] = field(default_factory=list)
+    evidence: list[Event] = field(default_factory=list)
+
+    def step(self, step_id: str) -> StepState:
+        """The state of a step, created as pending when it is not there yet."""
+        state = self.steps.get(step_id)
+        if state is None:
+            state = self.steps[step_id] = StepState(step_id)
+        return state
+
+
+def fold(events: Iterable[Event], state: RunState | None = None) -> RunState:
+    """Apply events (of one run, in order of ``seq``) to a state; a new one unless one is given."""
+    state = RunState() if state is None else state
+    for event in events:
+        apply = _APPLY.get(event.kind)
+        if apply is not None:
+            apply(state, event)
+        state.position += 1
+        state.last_us = event.ts
+    return state
+
+
+def _run_started(state: RunState, event: Event) -> None:
+    payload = event.payload
+    state.run_id = event.run_id or ""
+    state.kind = payload.get("kind", "workflow")
+    state.name = payload.get("name", "")
+    state.definition = payload.get("definition")
+    state.user_id = payload.get("user_id")
+    state.session_id = payload.get("session_id")
+    state.casefile_id = payload.get("casefile_id")
+    state.parent_run_id = payload.get("parent_run_id")
+    state.started_us = event.ts
+    state.status = "running"
+    for step in (state.definition or {}).get("steps", ()):
+        known = state.step(step["step_id"])
+        known.name = step.get("tool_name", "")
+        known.node_type = step.get("node_type", "task")
+
+
+def _run_finished(state: RunState, event: Event) -> None:
+    state.status = event.payload["status"]
+    state.error = event.payload.get("error")
+    state.finished_us = event.ts
+
+
+def _run_paused(state: RunState, event: Event) -> None:
+    state.status = "paused"
+
+
+def _run_resumed(state: RunState, event: Event) -> None:
+    state.status = "running"
+
+
+def _step_scheduled(state: RunState, event: Event) -> None:
+    payload = event.payload
+    step = state.step(event.step_id or "")
+    step.status = "running"
+    step.scheduled_us = event.ts
+    step.name = payload.get("name", step.name)
+    step.node_type = payload.get("node_type", step.node_type)
+    step.parent = payload.get("parent")
+    step.input = payload.get("input")
+
+
+def _step_finished(state: RunState, event: Event) -> None:
+    payload = event.payload
+    step = state.step(event.step_id or "")
+    step.status = payload["status"]
+    step.finished_us = event.ts
+    step.output = payload.get("output")
+    step.error = payload.get("error")
+    step.error_type = payload.get("error_type")
+    step.reason = payload.get("reason")
+    step.name = payload.get("name", step.name)
+
+
+def _attempt_started(state: RunState, event: Event) -> None:
+    step = state.step(event.step_id or "")
+    step.attempts.append(AttemptState(number=event.attempt or 1, started_us=event.ts))
+
+
+def _attempt_finished(state: RunState, event: Event) -> None:
+    payload = event.payload
+    step = state.step(event.step_id or "")
+    for attempt in reversed(step.attempts):
+        if attempt.number == event.attempt:
+            attempt.status = payload["status"]
+            attempt.finished_us = event.ts
+            attempt.error = payload.get("error")
+            attempt.error_type = payload.get("error_type")
+            attempt.abandoned = bool(payload.get("abandoned"))
+            return
+
+
+def _decision(state: RunState, event: Event) -> None:
+    payload = event.payload
+    state.decisions.append(
+        DecisionState(
+            event.seq,
+            event.ts,
+            event.step_id,
+            event.attempt,
+            payload["point"],
+            payload["decision"],
+            payload.get("rationale"),
+            payload,
+        )
+    )
+
+
+def _evidence(state: RunState, event: Event) -> None:
+    state.evidence.append(event)
+
+
+def _progress(state: RunState, event: Event) -> None:
+    step = state.step(event.step_id or "")
+    step.progress = event.payload.get("fraction")
+    step.progress_message = event.payload.get("message")
+
+
+_APPLY = {
+    ev.RUN_STARTED: _run_started,
+    ev.RUN_FINISHED: _run_finished,
+    ev.RUN_PAUSED: _run_paused,
+    ev.RUN_RESUMED: _run_resumed,
+    ev.STEP_SCHEDULED: _step_scheduled,
+    ev.STEP_FINISHED: _step_finished,
+    ev.ATTEMPT_STARTED: _attempt_started,
+    ev.ATTEMPT_FINISHED: _attempt_finished,
+    ev.DECISION: _decision,
+    ev.EVIDENCE: _evidence,
+    ev.PROGRESS: _progress,
+}
