@@ -1,0 +1,214 @@
+"""Orchkit runs workflows in a notebook and writes down every choice they make, and why.
+
+``import orchkit as ok`` costs next to nothing: each name below is imported at its first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from orchkit.model.display import use_views
+
+if TYPE_CHECKING:
+    from orchkit import errors
+    from orchkit.engine.builder import WorkflowBuilder
+    from orchkit.engine.chain import ChainExecutor
+    from orchkit.engine.dispatch import Orchestrator
+    from orchkit.engine.handle import RunHandle
+    from orchkit.engine.hooks import HookManager
+    from orchkit.engine.policies import PolicyEngine
+    from orchkit.engine.recorder import bundle_evidence, report_progress, trace_decision
+    from orchkit.engine.runner import WorkflowEngine
+    from orchkit.engine.sessions import SessionOrchestrator
+    from orchkit.errors import (
+        CodecError,
+        ConditionError,
+        ConditionSyntaxError,
+        DefinitionError,
+        ExecutionError,
+        ForkedStoreError,
+        HookError,
+        MissingExtraError,
+        OperationError,
+        OrchkitError,
+        ParameterError,
+        PolicyError,
+        ReferenceSyntaxError,
+        RegistrationError,
+        StoreBusyError,
+        StoreClosedError,
+        StoreError,
+        StoreFullError,
+        StoreVersionError,
+        TimeoutExceededError,
+        UnknownNameError,
+        UnresolvedReferenceError,
+        WorkflowExecutionError,
+        WorkflowValidationError,
+    )
+    from orchkit.kit import Kit, open
+    from orchkit.model.policy import OperationPolicy, RetryPolicy, TimeoutPolicy
+    from orchkit.model.request import ExecutionDirective, Request, Response, WorkflowRequestPayload
+    from orchkit.model.result import StepResult, WorkflowResult
+    from orchkit.model.workflow import Compensation, StepDefinition, Workflow, WorkflowDefinition
+    from orchkit.registry.methods import MethodRegistry
+    from orchkit.registry.parameters import ParameterValidator
+    from orchkit.registry.registration import method, register_method, register_tool
+    from orchkit.registry.registry import Registry
+    from orchkit.registry.services import ServiceContainer
+    from orchkit.registry.tools import ToolRegistry
+    from orchkit.views.run import Run
+    from orchkit.views.runs import Runs
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ChainExecutor",
+    "CodecError",
+    "Compensation",
+    "ConditionError",
+    "ConditionSyntaxError",
+    "DefinitionError",
+    "ExecutionDirective",
+    "ExecutionError",
+    "ForkedStoreError",
+    "HookError",
+    "HookManager",
+    "Kit",
+    "MethodRegistry",
+    "MissingExtraError",
+    "OperationError",
+    "OperationPolicy",
+    "Orchestrator",
+    "OrchkitError",
+    "ParameterError",
+    "ParameterValidator",
+    "PolicyEngine",
+    "PolicyError",
+    "ReferenceSyntaxError",
+    "RegistrationError",
+    "Registry",
+    "Request",
+    "Response",
+    "RetryPolicy",
+    "Run",
+    "RunHandle",
+    "Runs",
+    "ServiceContainer",
+    "SessionOrchestrator",
+    "StepDefinition",
+    "StepResult",
+    "StoreBusyError",
+    "StoreClosedError",
+    "StoreError",
+    "StoreFullError",
+    "StoreVersionError",
+    "TimeoutExceededError",
+    "TimeoutPolicy",
+    "ToolRegistry",
+    "UnknownNameError",
+    "UnresolvedReferenceError",
+    "Workflow",
+    "WorkflowBuilder",
+    "WorkflowDefinition",
+    "WorkflowEngine",
+    "WorkflowExecutionError",
+    "WorkflowRequestPayload",
+    "WorkflowResult",
+    "WorkflowValidationError",
+    "__version__",
+    "bundle_evidence",
+    "errors",
+    "method",
+    "open",
+    "register_method",
+    "register_tool",
+    "report_progress",
+    "trace_decision",
+]
+
+# The imports above for Python itself; a test holds the two and `__all__` together.
+_EXPORTS: dict[str, str] = {
+    "ChainExecutor": "orchkit.engine.chain",
+    "CodecError": "orchkit.errors",
+    "Compensation": "orchkit.model.workflow",
+    "ConditionError": "orchkit.errors",
+    "ConditionSyntaxError": "orchkit.errors",
+    "DefinitionError": "orchkit.errors",
+    "ExecutionDirective": "orchkit.model.request",
+    "ExecutionError": "orchkit.errors",
+    "ForkedStoreError": "orchkit.errors",
+    "HookError": "orchkit.errors",
+    "HookManager": "orchkit.engine.hooks",
+    "Kit": "orchkit.kit",
+    "MethodRegistry": "orchkit.registry.methods",
+    "MissingExtraError": "orchkit.errors",
+    "OperationError": "orchkit.errors",
+    "OperationPolicy": "orchkit.model.policy",
+    "OrchkitError": "orchkit.errors",
+    "Orchestrator": "orchkit.engine.dispatch",
+    "ParameterError": "orchkit.errors",
+    "ParameterValidator": "orchkit.registry.parameters",
+    "PolicyEngine": "orchkit.engine.policies",
+    "PolicyError": "orchkit.errors",
+    "ReferenceSyntaxError": "orchkit.errors",
+    "RegistrationError": "orchkit.errors",
+    "Registry": "orchkit.registry.registry",
+    "Request": "orchkit.model.request",
+    "Response": "orchkit.model.request",
+    "RetryPolicy": "orchkit.model.policy",
+    "Run": "orchkit.views.run",
+    "RunHandle": "orchkit.engine.handle",
+    "Runs": "orchkit.views.runs",
+    "ServiceContainer": "orchkit.registry.services",
+    "SessionOrchestrator": "orchkit.engine.sessions",
+    "StepDefinition": "orchkit.model.workflow",
+    "StepResult": "orchkit.model.result",
+    "StoreBusyError": "orchkit.errors",
+    "StoreClosedError": "orchkit.errors",
+    "StoreError": "orchkit.errors",
+    "StoreFullError": "orchkit.errors",
+    "StoreVersionError": "orchkit.errors",
+    "TimeoutExceededError": "orchkit.errors",
+    "TimeoutPolicy": "orchkit.model.policy",
+    "ToolRegistry": "orchkit.registry.tools",
+    "UnknownNameError": "orchkit.errors",
+    "UnresolvedReferenceError": "orchkit.errors",
+    "Workflow": "orchkit.model.workflow",
+    "WorkflowBuilder": "orchkit.engine.builder",
+    "WorkflowDefinition": "orchkit.model.workflow",
+    "WorkflowEngine": "orchkit.engine.runner",
+    "WorkflowExecutionError": "orchkit.errors",
+    "WorkflowRequestPayload": "orchkit.model.request",
+    "WorkflowResult": "orchkit.model.result",
+    "WorkflowValidationError": "orchkit.errors",
+    "bundle_evidence": "orchkit.engine.recorder",
+    "errors": "orchkit.errors",
+    "method": "orchkit.registry.registration",
+    "open": "orchkit.kit",
+    "register_method": "orchkit.registry.registration",
+    "register_tool": "orchkit.registry.registration",
+    "report_progress": "orchkit.engine.recorder",
+    "trace_decision": "orchkit.engine.recorder",
+}
+
+# Hidden from type checkers, for which it would make every misspelt name a valid one.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name at its first use, and keep it."""
+        if name not in _EXPORTS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(_EXPORTS[name])
+        value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+# Records ask for their pictures by this name only, so that drawing stays out of the model.
+use_views("orchkit.views.bundle")
