@@ -1,0 +1,86 @@
+"""The store's one background thread: ingests after runs, gives the history file back when idle."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable
+
+from orchkit.errors import StoreError
+
+TEND_S = 0.05
+
+
+class Housekeeper:
+    """Calls ``ingest`` once things have been quiet for ``quiet_s``, and ``tend`` while a file is open.
+
+    The thread is a daemon, starts at the first need and sleeps without polling when there is
+    nothing to do.
+    """
+
+    def __init__(self, ingest: Callable[[], int], tend: Callable[[float], bool], *, quiet_s: float, idle_s: float) -> None:
+        self._ingest, self._tend = ingest, tend
+        self._quiet_s, self._idle_s = quiet_s, idle_s
+        self._wake = threading.Condition()
+        self._due: float | None = None
+        self._file_open = False
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def ingest_soon(self) -> None:
+        """Ask for an ingest once nobody has asked for ``quiet_s`` seconds."""
+        with self._wake:
+            self._due = time.monotonic() + self._quiet_s
+            self._start()
+
+    def watch_file(self) -> None:
+        """Say that the history file was opened, so that somebody looks after it."""
+        with self._wake:
+            self._file_open = True
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None and not self._stopped:
+            self._thread = threading.Thread(target=self._loop, name="orchkit-store", daemon=True)
+            self._thread.start()
+        self._wake.notify()
+
+    def _loop(self) -> None:
+        while True:
+            with self._wake:
+                if self._stopped:
+                    return
+                if not self._file_open and self._due is None:
+                    self._wake.wait()
+                else:
+                    self._wake.wait(self._pause())
+                if self._stopped:
+                    return
+                due = self._due is not None and time.monotonic() >= self._due
+                if due:
+                    self._due = None
+            self._work(due)
+
+    def _pause(self) -> float:
+        until_due = max(0.0, self._due - time.monotonic()) if self._due is not None else TEND_S
+        return min(until_due, TEND_S) if self._file_open else until_due
+
+    def _work(self, due: bool) -> None:
+        try:
+            if due and self._ingest():
+                self._file_open = True
+            self._file_open = self._tend(self._idle_s)
+        except StoreError as error:
+            # Nothing is lost: the log keeps what was not ingested, and the next read ingests it.
+            if not self._stopped:
+                warnings.warn(f"orchkit could not move records to the history: {error}", stacklevel=1)
+            self._file_open = False
+
+    def stop(self) -> None:
+        """End the thread and wait for it; idempotent."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()

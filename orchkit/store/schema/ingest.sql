@@ -1,0 +1,60 @@
+-- Route one batch of log rows (the relation `batch`) to the typed tables; one statement per kind.
+INSERT INTO event SELECT seq, ts, kind, run_id, step_id, attempt, payload FROM batch;
+
+INSERT INTO run_start
+SELECT seq, ts, run_id, p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11],
+       CAST(p[12] AS INTEGER), p[13]
+FROM (
+    SELECT seq, ts, run_id, json_extract_string(payload, [
+        '$.kind', '$.name', '$.workflow_id', '$.definition_hash', '$.user_id', '$.session_id', '$.casefile_id',
+        '$.request_id', '$.durability', '$.parent_run_id', '$.parent_step_id', '$.pid', '$.host']) AS p
+    FROM batch WHERE kind = 'run.started'
+);
+
+INSERT INTO run_end
+SELECT seq, ts, run_id, payload ->> '$.status', payload ->> '$.error' FROM batch WHERE kind = 'run.finished';
+
+INSERT INTO step_start
+SELECT seq, ts, run_id, step_id, p[1], p[2], p[3], j
+FROM (
+    SELECT seq, ts, run_id, step_id, json_extract_string(payload, ['$.name', '$.node_type', '$.parent']) AS p,
+           json_extract(payload, '$.input') AS j
+    FROM batch WHERE kind = 'step.scheduled'
+);
+
+INSERT INTO step_end
+SELECT seq, ts, run_id, step_id, p[1], p[2], p[3], CAST(p[4] AS INTEGER), CAST(p[5] AS BIGINT), j, p[6], p[7], p[8]
+FROM (
+    SELECT seq, ts, run_id, step_id, json_extract_string(payload, [
+        '$.name', '$.node_type', '$.status', '$.attempts', '$.started_us', '$.error', '$.error_type',
+        '$.reason']) AS p,
+        json_extract(payload, '$.output') AS j
+    FROM batch WHERE kind = 'step.finished'
+);
+
+INSERT INTO attempt_end
+SELECT seq, ts, run_id, step_id, attempt, p[1], CAST(p[2] AS BIGINT), CAST(p[3] AS BIGINT), p[4], p[5],
+       coalesce(CAST(p[6] AS BOOLEAN), FALSE)
+FROM (
+    SELECT seq, ts, run_id, step_id, attempt, json_extract_string(payload, [
+        '$.status', '$.started_us', '$.duration_us', '$.error', '$.error_type', '$.abandoned']) AS p
+    FROM batch WHERE kind = 'attempt.finished'
+);
+
+INSERT INTO decision
+SELECT seq, ts, run_id, step_id, attempt, p[1], p[2], p[3], j[1], j[2], j[3], CAST(p[4] AS DOUBLE), p[5]
+FROM (
+    SELECT seq, ts, run_id, step_id, attempt,
+        json_extract_string(payload, ['$.point', '$.decision', '$.rationale', '$.duration_ms', '$.origin']) AS p,
+        json_extract(payload, ['$.alternatives', '$.input_data', '$.output_data']) AS j
+    FROM batch WHERE kind = 'decision'
+);
+
+INSERT INTO evidence
+SELECT seq, ts, run_id, step_id, attempt, p[1], p[2], j[1], p[3], CAST(p[4] AS DOUBLE), j[2], p[5]
+FROM (
+    SELECT seq, ts, run_id, step_id, attempt,
+        json_extract_string(payload, ['$.evidence_id', '$.type', '$.source', '$.confidence_score', '$.hash']) AS p,
+        json_extract(payload, ['$.data', '$.metadata']) AS j
+    FROM batch WHERE kind = 'evidence'
+);

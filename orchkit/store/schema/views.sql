@@ -1,0 +1,77 @@
+-- What people query. JSON nulls become SQL NULLs; times are TIMESTAMP WITH TIME ZONE; durations milliseconds.
+CREATE OR REPLACE MACRO at_us(us) AS make_timestamptz(us);
+CREATE OR REPLACE MACRO as_json(text) AS CAST(nullif(text, 'null') AS JSON);
+
+CREATE OR REPLACE VIEW events AS
+SELECT seq, at_us(ts) AS ts, kind, run_id, step_id, attempt, CAST(payload AS JSON) AS payload FROM event;
+
+CREATE OR REPLACE VIEW runs AS
+WITH first_start AS (
+    SELECT * FROM run_start QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq) = 1
+), last_end AS (
+    SELECT * FROM run_end QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1
+), gate AS (
+    SELECT run_id, arg_max(kind, seq) AS last_kind FROM event
+    WHERE kind IN ('run.paused', 'run.resumed') GROUP BY run_id
+)
+SELECT s.run_id, s.kind, s.name, s.workflow_id, s.definition_hash,
+       coalesce(e.status, CASE WHEN g.last_kind = 'run.paused' THEN 'paused' ELSE 'running' END) AS status,
+       s.user_id, s.session_id, s.casefile_id, s.request_id, s.durability, s.parent_run_id, s.parent_step_id,
+       at_us(s.ts) AS started_at, at_us(e.ts) AS finished_at, (e.ts - s.ts) / 1000.0 AS duration_ms, e.error,
+       s.pid, s.host
+FROM first_start s LEFT JOIN last_end e ON e.run_id = s.run_id LEFT JOIN gate g ON g.run_id = s.run_id;
+
+CREATE OR REPLACE VIEW unfinished_runs AS
+SELECT run_id FROM run_start EXCEPT SELECT run_id FROM run_end;
+
+CREATE OR REPLACE VIEW attempts AS
+SELECT run_id, step_id, attempt, status, at_us(started_us) AS started_at, at_us(ts) AS finished_at,
+       duration_us / 1000.0 AS duration_ms, error, error_type, abandoned
+FROM attempt_end
+UNION ALL
+SELECT e.run_id, e.step_id, e.attempt, 'running', at_us(e.ts), NULL, NULL, NULL, NULL, FALSE
+FROM event e
+WHERE e.kind = 'attempt.started' AND e.run_id IN (FROM unfinished_runs) AND NOT EXISTS (
+    SELECT 1 FROM attempt_end a
+    WHERE a.run_id = e.run_id AND a.step_id = e.step_id AND a.attempt = e.attempt
+);
+
+CREATE OR REPLACE VIEW steps AS
+SELECT f.run_id, f.step_id, f.name, f.node_type, s.parent, f.status, f.attempts,
+       at_us(f.started_us) AS scheduled_at, at_us(f.ts) AS finished_at, (f.ts - f.started_us) / 1000.0 AS duration_ms,
+       as_json(s.input) AS input, as_json(f.output) AS output, f.error, f.error_type, f.reason
+FROM step_end f LEFT JOIN step_start s ON s.run_id = f.run_id AND s.step_id = f.step_id
+UNION ALL
+SELECT s.run_id, s.step_id, s.name, s.node_type, s.parent, 'running', NULL, at_us(s.ts), NULL, NULL,
+       as_json(s.input), NULL, NULL, NULL, NULL
+FROM step_start s
+WHERE s.run_id IN (FROM unfinished_runs) AND NOT EXISTS (
+    SELECT 1 FROM step_end f WHERE f.run_id = s.run_id AND f.step_id = s.step_id
+);
+
+CREATE OR REPLACE VIEW decision_traces AS
+SELECT d.seq, d.run_id, r.request_id, d.step_id, d.attempt,
+       row_number() OVER (PARTITION BY d.run_id ORDER BY d.seq) AS sequence_number,
+       d.point AS decision_point, d.decision, d.rationale, as_json(d.alternatives) AS alternatives,
+       as_json(d.input_data) AS input_data, as_json(d.output_data) AS output_data, d.duration_ms, d.origin,
+       at_us(d.ts) AS created_at
+FROM decision d LEFT JOIN (SELECT run_id, any_value(request_id) AS request_id FROM run_start GROUP BY run_id) r
+    ON r.run_id = d.run_id;
+
+CREATE OR REPLACE VIEW evidence_bundles AS
+SELECT e.seq, e.evidence_id, e.run_id, r.request_id, e.step_id, e.attempt, e.evidence_type,
+       as_json(e.evidence_data) AS evidence_data, e.source, e.confidence_score, as_json(e.metadata) AS metadata,
+       e.content_hash, at_us(e.ts) AS created_at
+FROM evidence e LEFT JOIN (SELECT run_id, any_value(request_id) AS request_id FROM run_start GROUP BY run_id) r
+    ON r.run_id = e.run_id;
+
+CREATE OR REPLACE VIEW sessions AS
+SELECT session_id,
+       max(payload ->> '$.user_id') FILTER (kind = 'session.created') AS user_id,
+       arg_max(payload ->> '$.casefile_id', seq) FILTER (kind IN ('session.created', 'session.linked')) AS casefile_id,
+       CASE WHEN bool_or(kind = 'session.closed') THEN 'closed' ELSE 'open' END AS status,
+       at_us(min(ts) FILTER (kind = 'session.created')) AS created_at,
+       at_us(max(ts) FILTER (kind = 'session.closed')) AS closed_at,
+       count(*) FILTER (kind = 'session.execution') AS executions
+FROM (SELECT *, payload ->> '$.session_id' AS session_id FROM event WHERE kind LIKE 'session.%')
+GROUP BY session_id;

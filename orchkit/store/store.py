@@ -1,0 +1,227 @@
+"""The store: one log, one history, one codec, behind one small face."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchkit.clock import Clock, SystemClock
+from orchkit.errors import ForkedStoreError, StoreError
+from orchkit.model.event import Event
+from orchkit.store import codec
+from orchkit.store.frames import to_frame
+from orchkit.store.history import History
+from orchkit.store.housekeeper import Housekeeper
+from orchkit.store.ingest import Ingest
+from orchkit.store.lease import Holder, Lease
+from orchkit.store.log import Listener, SqliteLog, StateRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Params = Sequence[Any] | Mapping[str, Any] | None
+QUIET_S = 0.2
+IDLE_S = 1.0
+
+
+class Store:
+    """Durable records of one path (``runs.duckdb`` and, beside it, ``runs.duckdb-log``).
+
+    Any number of processes may open the same path. Without a path everything is in memory.
+    """
+
+    def __init__(
+        self, path: str | Path | None = None, *, clock: Clock | None = None, busy_timeout_s: float = 60.0
+    ) -> None:
+        self.path = _checked(path)
+        self.clock: Clock = clock or SystemClock()
+        self.log = SqliteLog(self.log_path, clock=self.clock)
+        self._lease = Lease(self.log, "history", self.clock) if self.path else None
+        self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
+        self._ingest = Ingest(self.log, self.history)
+        self._housekeeper = Housekeeper(self.ingest, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S)
+        self._owner_pid = os.getpid()
+        self._close_lock = threading.Lock()
+        self._closed = False
+        if self.log.created and self.path is not None and self.path.exists():
+            self._continue_history()
+
+    @property
+    def log_path(self) -> Path | None:
+        """The file of the log; None in memory."""
+        return None if self.path is None else self.path.with_name(self.path.name + "-log")
+
+    def _continue_history(self) -> None:
+        """A new log beside an existing history: number on from there, so that the order stays total."""
+        rows = self.query("SELECT coalesce(max(seq), 0) FROM event")
+        self.log.start_after(int(rows[0][0]))
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def append(
+        self,
+        kind: str,
+        payload: str,
+        *,
+        run_id: str | None = None,
+        step_id: str | None = None,
+        attempt: int | None = None,
+        durable: bool = True,
+    ) -> None:
+        """Buffer one event with a JSON payload; on disk after `commit`. Thread-safe."""
+        self.log.append((self.clock.now_us(), kind, run_id, step_id, attempt, payload), durable=durable)
+
+    def commit(self) -> None:
+        """Write what is buffered. Raises `StoreFullError`, `StoreError`; nothing is dropped then."""
+        self._check_process()
+        self.log.commit()
+
+    def record(self, kind: str, payload: Mapping[str, Any], *, run_id: str | None = None) -> None:
+        """Append one event with a JSON-able payload and commit it."""
+        self.append(kind, codec.dumps(payload), run_id=run_id)
+        self.commit()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with the rows of every commit of this process; returns the unsubscriber."""
+        return self.log.subscribe(listener)
+
+    def get_state(self, kind: str, key: str) -> StateRecord | None:
+        """A small durable value: ``(version, value)`` or None."""
+        return self.log.get_state(kind, key)
+
+    def list_state(self, kind: str) -> list[tuple[str, int, dict[str, Any]]]:
+        """All ``(key, version, value)`` of a kind."""
+        return self.log.list_state(kind)
+
+    def put_state(self, kind: str, key: str, value: dict[str, Any], *, expect_version: int | None = None) -> int:
+        """Set a small durable value, by compare-and-set when ``expect_version`` is given."""
+        self._check_process()
+        return self.log.put_state(kind, key, value, expect_version=expect_version)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def ingest(self) -> int:
+        """Move everything committed into the history; returns the number of events."""
+        self._check_process()
+        self.log.commit()
+        return self._ingest.run()
+
+    def ingest_soon(self) -> None:
+        """The same in the background, once writing has paused for a moment."""
+        self._housekeeper.ingest_soon()
+
+    def sql(self, query: str, params: Params = None) -> pd.DataFrame:
+        """Rows of a SQL query over the history as a DataFrame; everything written before is seen.
+
+        ``params``: a sequence for ``?`` or ``$1``, a mapping for ``$name``. Raises `StoreError` for
+        faulty SQL, naming the place.
+        """
+        return self._with_result(query, params, to_frame)
+
+    def query(self, query: str, params: Params = None) -> list[tuple[Any, ...]]:
+        """The same as plain tuples."""
+        return self._with_result(query, params, lambda result: result.fetchall())
+
+    def _with_result(self, query: str, params: Params, read: Callable[[Any], Any]) -> Any:
+        import duckdb
+
+        self.ingest()
+        if self.path is not None:
+            self._housekeeper.watch_file()
+        with self.history.borrow() as connection:
+            try:
+                return read(connection.execute(query) if params is None else connection.execute(query, params))
+            except duckdb.Error as error:
+                raise StoreError(str(error)) from error
+
+    def events(self, run_id: str) -> list[Event]:
+        """The events of a run in order, payloads parsed and large values put back."""
+        rows = self.query(
+            "SELECT seq, ts, kind, run_id, step_id, attempt, payload FROM event WHERE run_id = ? ORDER BY seq",
+            [run_id],
+        )
+        return [Event(*row[:6], self._payload(row[6])) for row in rows]
+
+    def _payload(self, text: str) -> dict[str, Any]:
+        payload: dict[str, Any] = codec.loads(text)
+        for key, value in payload.items():
+            if isinstance(value, dict) and "$blob" in value:
+                payload[key] = codec.loads(self.blob(value["$blob"]))
+        return payload
+
+    def blob(self, digest: str) -> str:
+        """The text of a large value. Raises `StoreError` when there is none of this hash."""
+        rows = self.query("SELECT data FROM blob WHERE hash = ? LIMIT 1", [digest])
+        if not rows:
+            raise StoreError(f"no stored value has the hash {digest}")
+        return str(rows[0][0])
+
+    def holder(self) -> Holder | None:
+        """Which process has the history file borrowed right now."""
+        return self._lease.holder() if self._lease else None
+
+    # --- end -------------------------------------------------------------------------------
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._owner_pid:
+            raise ForkedStoreError(
+                f"this store was opened by process {self._owner_pid}; open the path again in a forked child"
+            )
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Commit, ingest and let go of both files; idempotent."""
+        if os.getpid() != self._owner_pid:
+            return  # the parent's files: closing them here would drop the parent's locks
+        with self._close_lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self.ingest()
+            finally:
+                self._housekeeper.stop()
+                self.history.close()
+                self.log.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Store {self.path or 'in memory'}{' (closed)' if self._closed else ''}>"
+
+
+def _checked(path: str | Path | None) -> Path | None:
+    if path is None:
+        return None
+    path = Path(path).expanduser().absolute()
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder: name a file in it, such as {path / 'runs.duckdb'}")
+    if not path.parent.is_dir():
+        raise StoreError(f"the folder {path.parent} does not exist: create it first")
+    return path
+
+
+def close_at_exit(store: Store) -> None:
+    """Close the store when the interpreter ends, unless it is gone by then."""
+    import atexit
+
+    reference = weakref.ref(store)
+
+    def close() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.close()
+
+    atexit.register(close)
