@@ -1,0 +1,1 @@
+"""What runs: definitions checked and compiled to plans, and the engine that executes them."""
