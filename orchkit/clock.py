@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from typing import Any, Protocol
+
+
+class Limit(Protocol):
+    """A time limit around a block: ``async with limit: ...`` raises TimeoutError when it is over."""
+
+    async def __aenter__(self) -> object:
+        """Start the limit."""
+        ...
+
+    async def __aexit__(self, *exc: Any) -> bool | None:
+        """End it; turns the cancellation that it caused into TimeoutError."""
+        ...
+
+    def expired(self) -> bool:
+        """Whether the limit is what ended the block."""
+        ...
 
 
 class Clock(Protocol):
@@ -22,6 +38,10 @@ class Clock(Protocol):
         """Wait; must be cancellable."""
         ...
 
+    def timeout(self, seconds: float | None) -> Limit:
+        """A limit of this many seconds of this clock; None: no limit."""
+        ...
+
 
 class SystemClock:
     """The real clock."""
@@ -37,3 +57,7 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait on the running loop."""
         await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float | None) -> Limit:
+        """A limit on the running loop (`asyncio.timeout`)."""
+        return asyncio.timeout(seconds)

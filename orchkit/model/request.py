@@ -23,7 +23,6 @@ class ExecutionDirective(Record):
     skip_hooks: tuple[str, ...] = ()
     execution_mode: Literal["normal", "dry_run"] = "normal"
     timeout: TimeoutPolicy | None = None
-    idempotency_key: str | None = None
     durability: Durability | None = None
 
     @field_validator("timeout", mode="before")

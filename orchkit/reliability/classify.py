@@ -1,0 +1,33 @@
+"""Which errors a policy means when it names exception types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+
+@lru_cache(maxsize=1024)
+def names_of(kind: type[BaseException]) -> frozenset[str]:
+    """All names under which an exception type can be meant: of it and its bases, bare and qualified."""
+    names = set()
+    for base in kind.__mro__:
+        if issubclass(base, BaseException):
+            names.update((base.__qualname__, f"{base.__module__}.{base.__qualname__}"))
+    return frozenset(names)
+
+
+def matches(error: BaseException, names: Iterable[str]) -> bool:
+    """Whether the error is, or derives from, one of the named exception types."""
+    return not names_of(type(error)).isdisjoint(names)
+
+
+def error_name(error: BaseException) -> str:
+    """The type's name as it stands in records: builtins bare, others qualified by module."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def error_text(error: BaseException) -> str:
+    """``Type: message`` in one line for records and results."""
+    message = str(error)
+    return f"{type(error).__qualname__}: {message}" if message else type(error).__qualname__

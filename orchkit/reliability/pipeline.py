@@ -1,0 +1,204 @@
+"""The one seam through which every call goes: layers around an attempt, outermost first.
+
+Order from outside in (a layer that is not asked for is not there)::
+
+    TotalTimeout( Retry( AttemptRecord( AttemptTimeout( call ))))
+
+A new policy is a `Layer` and one line in `build_pipeline`; the engine does not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import Any, Protocol
+
+from orchkit.clock import Clock, Limit
+from orchkit.errors import TimeoutExceededError
+from orchkit.model.policy import RetryPolicy, TimeoutPolicy
+from orchkit.reliability.retry import decide
+
+Handler = Callable[["Call"], Awaitable[Any]]
+
+
+class CallRecord(Protocol):
+    """Where a call writes down what happens to it."""
+
+    async def attempt_started(self, attempt: int) -> None:
+        """Record the start; returns when the record is as durable as the run asks."""
+        ...
+
+    def attempt_finished(
+        self, attempt: int, status: str, duration_s: float, error: BaseException | None = None, *, abandoned: bool = False
+    ) -> None:
+        """Record the end: ``success``, ``failed``, ``timeout`` or ``cancelled``."""
+        ...
+
+    def decided(self, point: str, decision: str, rationale: str, inputs: Mapping[str, Any]) -> None:
+        """Record a choice of a policy."""
+        ...
+
+
+@dataclass(slots=True)
+class Call:
+    """One operation on its way through the pipeline."""
+
+    invoke: Callable[[], Awaitable[Any]]
+    """Runs the body once."""
+    record: CallRecord
+    clock: Clock
+    rng: Random
+    abandons: bool = False
+    """Whether a body that overruns goes on in its thread (a sync function)."""
+    attempt: int = 0
+    """Attempts begun so far."""
+    total: Limit | None = None
+    """The limit around all attempts, once it is running."""
+    deadline: TimeoutExceededError | None = field(default=None)
+    """Set when the limit around the attempt is what ended it."""
+
+
+class Layer(Protocol):
+    """Something around a call; calls ``inner`` zero, one or many times."""
+
+    async def __call__(self, call: Call, inner: Handler) -> Any:
+        """Run the call."""
+        ...
+
+
+async def invoke(call: Call) -> Any:
+    """The innermost handler: the body itself."""
+    return await call.invoke()
+
+
+async def record_attempt(call: Call, inner: Handler) -> Any:
+    """Number the attempt and write down its start and its end."""
+    call.attempt += 1
+    number, record, monotonic = call.attempt, call.record, call.clock.monotonic
+    await record.attempt_started(number)
+    start = monotonic()
+    try:
+        output = await inner(call)
+    except TimeoutExceededError as error:
+        # Raised by the body itself, it is a failure like any other; by our limit, a timeout.
+        ours = error is call.deadline
+        status = "timeout" if ours else "failed"
+        record.attempt_finished(number, status, monotonic() - start, error, abandoned=ours and call.abandons)
+        raise
+    except asyncio.CancelledError:
+        out_of_time = call.total is not None and call.total.expired()
+        status = "timeout" if out_of_time else "cancelled"
+        record.attempt_finished(number, status, monotonic() - start, abandoned=call.abandons)
+        raise
+    except Exception as error:
+        record.attempt_finished(number, "failed", monotonic() - start, error)
+        raise
+    record.attempt_finished(number, "success", monotonic() - start)
+    return output
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTimeout:
+    """A limit on each attempt."""
+
+    seconds: float
+
+    async def __call__(self, call: Call, inner: Handler) -> Any:
+        """Run the attempt; raises `TimeoutExceededError` when it overruns."""
+        limit = call.clock.timeout(self.seconds)
+        try:
+            async with limit:
+                return await inner(call)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # the body's own
+            call.deadline = TimeoutExceededError("attempt", self.seconds)
+            raise call.deadline from error
+
+
+@dataclass(frozen=True, slots=True)
+class TotalTimeout:
+    """A limit on all attempts and the waits between them."""
+
+    seconds: float
+
+    async def __call__(self, call: Call, inner: Handler) -> Any:
+        """Run the call; raises `TimeoutExceededError` when it overruns."""
+        call.total = limit = call.clock.timeout(self.seconds)
+        try:
+            async with limit:
+                return await inner(call)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            call.record.decided(
+                "timeout",
+                "stop",
+                f"the total timeout of {self.seconds:g} s is over on attempt {call.attempt}",
+                {"total_s": self.seconds, "attempts": call.attempt},
+            )
+            raise TimeoutExceededError("total", self.seconds) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Another attempt after a failed one, as the policy says."""
+
+    policy: RetryPolicy
+
+    async def __call__(self, call: Call, inner: Handler) -> Any:
+        """Run the call until it succeeds or the policy gives up; raises the last error."""
+        start = call.clock.monotonic()
+        while True:
+            try:
+                return await inner(call)
+            except Exception as error:
+                elapsed = call.clock.monotonic() - start
+                verdict = decide(self.policy, call.attempt, error, elapsed, call.rng)
+                call.record.decided(
+                    "retry",
+                    "retry" if verdict.retry else "give_up",
+                    verdict.reason,
+                    {
+                        "attempt": call.attempt,
+                        "max_attempts": self.policy.max_attempts,
+                        "strategy": self.policy.strategy,
+                        "jitter": self.policy.jitter,
+                        "delay_s": round(verdict.delay, 6),
+                        "elapsed_s": round(elapsed, 6),
+                        "error": str(error),
+                    },
+                )
+                if not verdict.retry:
+                    raise
+            await call.clock.sleep(verdict.delay)
+
+
+def build_pipeline(retry: RetryPolicy | None, timeout: TimeoutPolicy | None) -> Handler:
+    """The handler for these policies; the same object `BARE` when there are none."""
+    if retry is None and timeout is None:
+        return BARE
+    layers: list[Layer] = []
+    if timeout is not None and timeout.total is not None:
+        layers.append(TotalTimeout(timeout.total))
+    if retry is not None and retry.max_attempts > 1:
+        layers.append(Retry(retry))
+    layers.append(record_attempt)
+    if timeout is not None and timeout.attempt is not None:
+        layers.append(AttemptTimeout(timeout.attempt))
+    return compose(layers)
+
+
+def compose(layers: list[Layer]) -> Handler:
+    """Nest the layers, the first outermost, around the body."""
+    handler: Handler = invoke
+    for layer in reversed(layers):
+        handler = partial(layer, inner=handler)
+    return handler
+
+
+BARE: Handler = compose([record_attempt])
+"""No policy: one recorded attempt."""
