@@ -36,7 +36,7 @@ lint: $(VENV)/ready-lint
 	@echo "==> mypy"
 	@$(BIN)/mypy
 	@echo "==> imports"
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/ready-bench
 	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
@@ -64,7 +64,7 @@ $(VENV)/ready-%: pyproject.toml $(VENV)/created
 # Some systems ship python3 without the pip that venv wants to copy: their own pip then fills the gap.
 $(VENV)/created:
 	@for candidate in $(PYTHONS); do \
-		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 			python=$$candidate; break; \
 		fi; \
 	done; \
