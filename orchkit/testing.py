@@ -161,8 +161,9 @@ class FakeClock(Clock):
     def _alarm(self, duration_ns: int) -> asyncio.Future[None]:
         self._touched += 1
         loop = asyncio.get_running_loop()
-        sleeper = _Sleeper(self._now_ns + duration_ns, next(self._order), loop, loop.create_future())
         with self._lock:
+            deadline_ns = self._now_ns + duration_ns
+            sleeper = _Sleeper(deadline_ns, next(self._order), loop, loop.create_future())
             heappush(self._sleepers, sleeper)
         self._watch(loop)
         return sleeper.future
