@@ -22,6 +22,7 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     abandoned: bool = False
+    finished: bool = False
 
 
 class ThreadWorkers:
@@ -67,8 +68,10 @@ class ThreadWorkers:
 
     def _abandon(self, job: _Job) -> None:
         with self._lock:
-            if job in self._waiting:
-                self._waiting.remove(job)  # it had not begun
+            if job in self._waiting:  # it had not begun
+                self._waiting.remove(job)
+                return
+            if job.finished:
                 return
             job.abandoned = True
             self.abandoned += 1
@@ -79,6 +82,7 @@ class ThreadWorkers:
     def _after(self, worker: _Worker, job: _Job) -> _Job | None:
         """What a worker does after a job: the next one, or wait (None); `_Ended` when it was given up."""
         with self._lock:
+            job.finished = True
             if job.abandoned:
                 self.abandoned -= 1
                 raise _Ended

@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, Protocol
 
 from orchkit.clock import Clock, Limit
-from orchkit.errors import TimeoutExceededError
+from orchkit.errors import StoreError, TimeoutExceededError
 from orchkit.model.policy import RetryPolicy, TimeoutPolicy
 from orchkit.reliability.retry import decide
 
@@ -155,6 +155,8 @@ class Retry:
         while True:
             try:
                 return await inner(call)
+            except StoreError:
+                raise  # the record could not be written: trying again would repeat the effect, unrecorded
             except Exception as error:
                 elapsed = call.clock.monotonic() - start
                 verdict = decide(self.policy, call.attempt, error, elapsed, call.rng)

@@ -45,6 +45,7 @@ class Store:
         self._ingest = Ingest(self.log, self.history)
         self._housekeeper = Housekeeper(self.ingest, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S)
         self._owner_pid = os.getpid()
+        self._known_blobs: set[str] = set()
         self._close_lock = threading.Lock()
         self._closed = False
         if self.log.created and self.path is not None and self.path.exists():
@@ -79,6 +80,14 @@ class Store:
         """Write what is buffered. Raises `StoreFullError`, `StoreError`; nothing is dropped then."""
         self._check_process()
         self.log.commit()
+
+    def put_blob(self, text: str) -> str:
+        """Keep a large JSON text under its content hash, once; returns the hash."""
+        digest = codec.content_hash(text)
+        if digest not in self._known_blobs:
+            self.log.put_blob(digest, text)
+            self._known_blobs.add(digest)
+        return digest
 
     def record(self, kind: str, payload: Mapping[str, Any], *, run_id: str | None = None) -> None:
         """Append one event with a JSON-able payload and commit it."""

@@ -1,0 +1,89 @@
+"""A workflow compiled once and run many times."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from orchkit.engine.plan import Plan, compile_plan
+from orchkit.engine.validation import check
+from orchkit.errors import WorkflowValidationError
+from orchkit.model.workflow import Workflow
+from orchkit.registry.registry import Registry
+from orchkit.store import codec
+from orchkit.store.store import Store
+
+if TYPE_CHECKING:
+    from orchkit.engine.execution import RunOptions
+    from orchkit.engine.recorder import RunRecorder
+
+HOST = socket.gethostname()
+KEPT = 64
+
+
+class Compiled:
+    """A plan, and what the record says of its definition."""
+
+    __slots__ = ("definition", "definition_hash", "plan")
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan = plan
+        definition = plan.workflow.to_dict()
+        definition.pop("workflow_id", None)
+        text = codec.dumps(definition)
+        self.definition_hash = codec.content_hash(text)
+        self.definition: Any = definition
+        if len(text) > codec.BLOB_BYTES:
+            self.definition = {"$blob": store.put_blob(text), "bytes": len(text)}
+
+    def run_started(self, options: RunOptions, recorder: RunRecorder) -> dict[str, Any]:
+        """The payload of the run.started event."""
+        workflow = self.plan.workflow
+        context = codec.pack(dict(options.context), "context")
+        payload = {
+            "kind": "workflow",
+            "name": workflow.name,
+            "workflow_id": workflow.workflow_id,
+            "definition_hash": self.definition_hash,
+            "definition": self.definition,
+            "user_id": options.user_id,
+            "session_id": options.session_id,
+            "casefile_id": options.casefile_id,
+            "request_id": options.request_id,
+            "context": context.value,
+            "durability": recorder.durability,
+            "parent_run_id": options.parent_run_id,
+            "parent_step_id": options.parent_step_id,
+            "pid": os.getpid(),
+            "host": HOST,
+        }
+        if context.notes:
+            payload["types"] = context.notes
+        return payload
+
+
+class CompiledCache:
+    """The last workflows that were run, compiled; a change in the registry compiles anew."""
+
+    def __init__(self, registry: Registry, store: Store) -> None:
+        self._registry, self._store = registry, store
+        self._kept: OrderedDict[int, tuple[Workflow, int, Compiled]] = OrderedDict()
+
+    def get(self, workflow: Workflow) -> Compiled:
+        """Raises `WorkflowValidationError` with all problems of a definition that is not sound."""
+        key, revision = id(workflow), self._registry.revision.value
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] is workflow and kept[1] == revision:
+            self._kept.move_to_end(key)
+            return kept[2]
+        problems = check(workflow, self._registry)
+        if problems:
+            raise WorkflowValidationError(workflow.name, problems)
+        compiled = Compiled(compile_plan(workflow, self._registry), self._store)
+        # The workflow is kept too, so that its id cannot be given to another one meanwhile.
+        self._kept[key] = (workflow, self._registry.revision.value, compiled)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return compiled

@@ -1,0 +1,246 @@
+"""One operation in eight steps: request in, response out, hooks and policy around it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any
+
+from orchkit.clock import Clock
+from orchkit.engine.hooks import AuditHook, HookCall, HookManager, HookSet, MetricsHook
+from orchkit.engine.policies import PolicyChoice, PolicyEngine
+from orchkit.engine.recorder import RunRecorder, StepScope, current_scope
+from orchkit.engine.sessions import SessionLifecycleHook, SessionOrchestrator
+from orchkit.engine.steprun import run_step
+from orchkit.executors.body import Bodies
+from orchkit.ids import new_id
+from orchkit.model import event as ev
+from orchkit.model.policy import RetryPolicy, TimeoutPolicy
+from orchkit.model.request import Durability, ExecutionDirective, Request, Response
+from orchkit.registry.registration import default_registry
+from orchkit.registry.registry import Registry, Target
+from orchkit.reliability.pipeline import Call, Handler, build_pipeline
+from orchkit.store.store import Store
+
+HOST = socket.gethostname()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A target with everything about it that does not change from call to call."""
+
+    target: Target
+    name: str
+    choice: PolicyChoice
+    retry: RetryPolicy | None
+    timeout: TimeoutPolicy | None
+    pipeline: Handler
+    body: Callable[[Mapping[str, Any]], Awaitable[Any]]
+    in_thread: bool
+    services: Mapping[str, Any]
+
+
+def default_hooks() -> HookManager:
+    """The built-in hooks: ``metrics``, ``audit``, ``session_lifecycle``."""
+    return HookManager(
+        {"metrics": MetricsHook(), "audit": AuditHook(), "session_lifecycle": SessionLifecycleHook()}
+    )
+
+
+class Orchestrator:
+    """Dispatches operations; the engine's steps go through the same eight steps (`perform`).
+
+    Everything it needs comes from outside, with working defaults: an in-memory store, the default
+    registry, the built-in hooks, one default policy.
+    """
+
+    def __init__(
+        self,
+        hook_manager: HookManager | None = None,
+        policy_engine: PolicyEngine | None = None,
+        session_orchestrator: SessionOrchestrator | None = None,
+        registry: Registry | None = None,
+        *,
+        store: Store | None = None,
+        bodies: Bodies | None = None,
+        rng: Random | None = None,
+    ) -> None:
+        self.store = store or Store()
+        self.hooks = hook_manager or default_hooks()
+        self.policies = policy_engine or PolicyEngine()
+        self.sessions = session_orchestrator or SessionOrchestrator(self.store)
+        self.registry = registry or default_registry
+        self.bodies = bodies or Bodies()
+        self.rng = rng or Random()  # noqa: S311 - jitter, not secrets
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the store."""
+        return self.store.clock
+
+    async def dispatch(self, request: Request, *, durability: Durability = "sync") -> Response:
+        """Perform one operation as a run of its own and return its response.
+
+        A failure of the operation is in the response (see `Response.raise_for_status`). An unknown
+        operation or parameters that do not fit raise `UnknownNameError` or `ParameterError`, and
+        nothing is run or recorded.
+        """
+        target = self.registry.resolve(request.operation)
+        params = self.registry.validate(target, request.payload)
+        operation = self.prepare(target, directives=request.directives)
+        recorder = RunRecorder(self.store, new_id("run"), request.directives.durability or durability)
+        started_us = self.clock.now_us()
+        recorder.event(ev.RUN_STARTED, self._started(operation, request, recorder))
+        responses: list[Response] = []
+
+        async def perform(scope: StepScope) -> Any:
+            responses.append(await self.perform(operation, request, params, scope))
+            return responses[0].output
+
+        result = await run_step(recorder, target.name, target.name, params, perform)
+        self._finish(recorder, started_us, result.status, result.error)
+        if result.status == "cancelled" or recorder.durability == "exit":
+            self.store.commit()
+        else:
+            await recorder.barrier()
+        self.store.ingest_soon()
+        if result.status == "cancelled":
+            raise asyncio.CancelledError
+        if responses and result.success:
+            return responses[0]
+        metadata = self._metadata(operation, request, result.attempts, started_us, recorder.run_id)
+        return Response(operation.name, "failed", None, result.error, result.exception, metadata)
+
+    def _started(self, operation: Operation, request: Request, recorder: RunRecorder) -> dict[str, Any]:
+        return {
+            "kind": "operation",
+            "name": operation.name,
+            "user_id": request.user_id,
+            "session_id": request.session_id,
+            "casefile_id": request.casefile_id,
+            "request_id": request.request_id,
+            "durability": recorder.durability,
+            "pid": os.getpid(),
+            "host": HOST,
+        }
+
+    def _finish(self, recorder: RunRecorder, started_us: int, status: str, error: str | None) -> None:
+        duration_us = self.clock.now_us() - started_us
+        recorder.event(ev.RUN_FINISHED, {"status": status, "error": error, "duration_us": duration_us})
+
+    def prepare(
+        self,
+        target: Target,
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: TimeoutPolicy | None = None,
+        executor: str | None = None,
+        directives: ExecutionDirective | None = None,
+    ) -> Operation:
+        """Look up once what calls of this target share; the arguments override its policy."""
+        method = target.method
+        name = method.operation
+        choice = self.policies.choose(name)
+        retry = retry or choice.policy.retry
+        timeout = (directives.timeout if directives else None) or timeout or choice.policy.timeout
+        body, in_thread = self.bodies.runner(
+            method.function, is_async=method.is_async, executor=executor or method.executor
+        )
+        services = self.registry.inject(method)
+        pipeline = build_pipeline(retry, timeout)
+        return Operation(target, name, choice, retry, timeout, pipeline, body, in_thread, services)
+
+    async def perform(
+        self, operation: Operation, request: Request, params: Mapping[str, Any], scope: StepScope
+    ) -> Response:
+        """The eight steps, inside a step that is already on the record. Raises what the body raised."""
+        # 1. directives  2. policy
+        directives, choice = request.directives, operation.choice
+        self._trace_policy(operation, scope)
+        # 3. context
+        token = current_scope.set(scope)
+        call = HookCall(request, operation.name, params, choice.policy, scope)
+        started = self.clock.monotonic()
+        try:
+            # 4. filter hooks  5. pre-hooks
+            hooks = self.hooks.filter_hooks(choice.policy.hooks, directives.skip_hooks, directives.execution_mode)
+            if hooks.before:
+                await self.hooks.run_hooks("before", hooks, call)
+            # 6. execute
+            try:
+                status, output = await self._execute(operation, directives, params, scope)
+            except Exception as error:
+                if hooks.failed:
+                    await self.hooks.run_hooks("failed", hooks, call, error)
+                raise
+            # 8. attach metadata, so that post-hooks see it too  7. post-hooks
+            response = self._response(operation, request, scope, hooks, (status, output, started))
+            if hooks.after:
+                await self.hooks.run_hooks("after", hooks, call, response)
+            return response
+        finally:
+            current_scope.reset(token)
+
+    async def _execute(
+        self, operation: Operation, directives: ExecutionDirective, params: Mapping[str, Any], scope: StepScope
+    ) -> tuple[str, Any]:
+        if directives.execution_mode == "dry_run":
+            scope.decided("execution_mode", "dry_run", "the directives ask for a dry run", {})
+            return "dry_run", None
+        kwargs = {**params, **operation.services} if operation.services else params
+        call = Call(partial(operation.body, kwargs), scope, self.clock, self.rng, operation.in_thread)
+        output = await operation.pipeline(call)
+        return "success", output
+
+    def _trace_policy(self, operation: Operation, scope: StepScope) -> None:
+        """The choice is the same for every call of an operation, so it is recorded once per run."""
+        if not scope.recorder.first_time("policy", operation.name):
+            return
+        policy = operation.choice.policy
+        scope.decided(
+            "policy.selected",
+            policy.pattern,
+            operation.choice.reason,
+            {
+                "operation": operation.name,
+                "hooks": policy.hooks,
+                "retry": operation.retry and operation.retry.model_dump(mode="json"),
+                "timeout": operation.timeout and operation.timeout.model_dump(mode="json"),
+            },
+        )
+
+    def _response(
+        self,
+        operation: Operation,
+        request: Request,
+        scope: StepScope,
+        hooks: HookSet,
+        outcome: tuple[str, Any, float],
+    ) -> Response:
+        status, output, started = outcome
+        metadata = {
+            "run_id": scope.recorder.run_id,
+            "request_id": request.request_id,
+            "policy": operation.choice.policy.pattern,
+            "hooks": hooks.names,
+            "attempts": scope.attempt or 0,
+            "duration_ms": (self.clock.monotonic() - started) * 1000,
+        }
+        return Response(operation.name, status, output, metadata=metadata)  # type: ignore[arg-type]
+
+    def _metadata(
+        self, operation: Operation, request: Request, attempts: int, started_us: int, run_id: str
+    ) -> dict[str, Any]:
+        return {
+            "run_id": run_id,
+            "request_id": request.request_id,
+            "policy": operation.choice.policy.pattern,
+            "hooks": operation.choice.policy.hooks,
+            "attempts": attempts,
+            "duration_ms": (self.clock.now_us() - started_us) / 1000,
+        }

@@ -1,0 +1,323 @@
+"""One run of a workflow: starts steps as they become ready, until nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+from orchkit.engine.compiled import Compiled
+from orchkit.engine.dispatch import Orchestrator
+from orchkit.engine.nodes import NodeRunner
+from orchkit.engine.plan import Node
+from orchkit.engine.recorder import RunRecorder
+from orchkit.engine.references import Scope
+from orchkit.engine.scheduling import Skip, Standing, run_status, skip_of
+from orchkit.engine.steprun import fail, finish
+from orchkit.errors import StoreError
+from orchkit.ids import new_id
+from orchkit.model import event as ev
+from orchkit.model.request import NO_DIRECTIVES, Durability, ExecutionDirective
+from orchkit.model.result import RunStatus, StepResult, WorkflowResult
+from orchkit.reliability.classify import error_text
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Everything about a run that is not its workflow."""
+
+    user_id: str | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    session_id: str | None = None
+    casefile_id: str | None = None
+    request_id: str | None = None
+    durability: Durability = "sync"
+    directives: ExecutionDirective = NO_DIRECTIVES
+    parent_run_id: str | None = None
+    parent_step_id: str | None = None
+
+
+class Execution:
+    """The moving parts of one run; everything happens on the loop that `run` is awaited on."""
+
+    def __init__(
+        self, orchestrator: Orchestrator, compiled: Compiled, options: RunOptions, *, run_id: str | None = None
+    ) -> None:
+        self.run_id = run_id or new_id("run")
+        self.compiled, self.plan, self.workflow = compiled, compiled.plan, compiled.plan.workflow
+        self.options = options
+        self.orchestrator = orchestrator
+        self.clock = orchestrator.clock
+        self.recorder = RunRecorder(orchestrator.store, self.run_id, options.durability)
+        self.results: dict[str, StepResult] = {}
+        self.outputs: dict[str, Any] = {}
+        self.scope = Scope(self.outputs, options.context, self._run_facts())
+        self._nodes = NodeRunner(self)
+        self._standing = Standing()
+        self._waiting_for = {step_id: len(node.after) for step_id, node in self.plan.nodes.items()}
+        self._ready: deque[str] = deque(step_id for step_id, count in self._waiting_for.items() if not count)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unbegun: set[str] = set()
+        self._wakeup: asyncio.Future[None] | None = None
+        self._status: RunStatus = "pending"
+        self._error: str | None = None
+        self._stopped: str | None = None
+        self._cancel_at_start: str | None = None
+        self._fatal: BaseException | None = None
+        self._paused = False
+        self._allowance = 0
+
+    def _run_facts(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "id": self.run_id,
+            "name": self.workflow.name,
+            "user_id": options.user_id,
+            "session_id": options.session_id,
+            "casefile_id": options.casefile_id,
+            "request_id": options.request_id,
+        }
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the run is."""
+        return "paused" if self._status == "running" and self._paused else self._status
+
+    async def run(self) -> WorkflowResult:
+        """Run to the end and return the result, whatever it is.
+
+        Raises `StoreError` when the record cannot be written, and CancelledError (after recording)
+        when the awaiting task is cancelled.
+        """
+        started_us = self.clock.now_us()
+        self._begin()
+        interrupted = False
+        try:
+            self._pump()
+            await self._until_drained()
+        except asyncio.CancelledError:
+            interrupted = True
+            self.cancel(self.recorder.cancel_reason or "the awaiting task was cancelled")
+            await self._drained()
+        self._sweep()
+        if self._fatal is not None:
+            self._end_abruptly(started_us, self._fatal)
+        if self._status == "running":
+            self._status = run_status((r.status for r in self.results.values()), self.workflow.error_handling)
+        if self._status == "failed":
+            await self._nodes.compensate()
+        result = self._finish(started_us)
+        if interrupted or self.options.durability == "exit":
+            self.orchestrator.store.commit()
+        else:
+            await self.recorder.barrier()
+        self.orchestrator.store.ingest_soon()
+        if interrupted:
+            raise asyncio.CancelledError(self._stopped)
+        return result
+
+    def _begin(self) -> None:
+        self.recorder.event(ev.RUN_STARTED, self.compiled.run_started(self.options, self.recorder))
+        self._status = "running"
+        if self._paused:
+            self.recorder.event(ev.RUN_PAUSED, {})
+        if self._cancel_at_start is not None:
+            self.cancel(self._cancel_at_start)
+
+    async def _until_drained(self) -> None:
+        limit = self.clock.timeout(self.workflow.timeout)
+        try:
+            async with limit:
+                await self._drained()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            seconds = self.workflow.timeout
+            self._status, self._error = "failed", f"the run exceeded its timeout of {seconds:g} s"
+            self.recorder.cancel_reason = self._error
+            self.recorder.decided(
+                None, None, point="timeout", decision="stop", rationale=self._error, input_data={"timeout_s": seconds}
+            )
+            self._stop(self._error)
+            await self._drained()
+
+    async def _drained(self) -> None:
+        while self._tasks or self._ready:
+            self._wakeup = asyncio.get_running_loop().create_future()
+            await self._wakeup
+
+    # --- starting and settling steps ---------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Start or skip what is ready."""
+        loop = asyncio.get_running_loop()
+        while self._ready and (not self._paused or self._allowance > 0):
+            step_id = self._ready.popleft()
+            node = self.plan.nodes[step_id]
+            skip = skip_of(node, self._standing)
+            if skip is not None:
+                self._skip(node, skip)
+                continue
+            if self._paused:
+                self._allowance -= 1
+            self._unbegun.add(step_id)
+            self._tasks[step_id] = loop.create_task(self._run(node))
+
+    async def _run(self, node: Node) -> None:
+        step_id = node.step.step_id
+        self._unbegun.discard(step_id)
+        try:
+            outcome = await self._nodes.run(node)
+        except BaseException as error:  # the record itself failed, or Ctrl-C: the run cannot go on
+            self._fatal = self._fatal or error
+            outcome = StepResult(step_id, "cancelled", reason="the run ended")
+            self._stop("the run ended")
+        del self._tasks[step_id]
+        if isinstance(outcome, Skip):
+            self._skip(node, outcome)
+        else:
+            self._settle(node, outcome)
+        self._pump()
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._tasks and not self._ready and self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    def _settle(self, node: Node, result: StepResult) -> None:
+        step_id = node.step.step_id
+        self.results[step_id] = result
+        if result.status == "success":
+            self.outputs[step_id] = result.output
+        elif result.status != "skipped":
+            self._standing.failed.add(step_id)
+            if result.status == "failed" and self.workflow.error_handling == "stop_on_failure":
+                self.recorder.cancel_reason = f"step {step_id!r} failed"
+                self._stop(f"step {step_id!r} failed")
+        if self._stopped is None:
+            self._release(node)
+
+    def _release(self, node: Node) -> None:
+        waiting_for = self._waiting_for
+        for dependent in node.dependents:
+            waiting_for[dependent] -= 1
+            if not waiting_for[dependent]:
+                self._ready.append(dependent)
+
+    def _skip(self, node: Node, skip: Skip) -> None:
+        step = node.step
+        standing = self._standing.failed if skip.because_of_failure else self._standing.passed_over
+        standing.add(step.step_id)
+        self.recorder.decided(step.step_id, None, point="skip", decision="skip", rationale=skip.reason)
+        now = self.clock.now_us()
+        result = StepResult(step.step_id, "skipped", reason=skip.reason, started_us=now)
+        finish(self.recorder, result, step.tool_name, step.node_type)
+        self._settle(node, result)
+
+    def child(self, node: Node, params: Mapping[str, Any]) -> Execution:
+        """The run of a sub-workflow: linked to this one, its context the parameters of the step."""
+        assert node.sub_plan is not None  # noqa: S101 - the caller looked
+        compiled = Compiled(node.sub_plan, self.orchestrator.store)
+        options = replace(
+            self.options, context=params, parent_run_id=self.run_id, parent_step_id=node.step.step_id
+        )
+        return Execution(self.orchestrator, compiled, options)
+
+    def record_failure(self, node: Node, error: Exception) -> StepResult:
+        """A step that failed before it could begin (its parameters, its condition)."""
+        step = node.step
+        result = StepResult(step.step_id, started_us=self.clock.now_us())
+        fail(result, error)
+        finish(self.recorder, result, step.tool_name, step.node_type)
+        return result
+
+    # --- ending early ------------------------------------------------------------------------
+
+    def cancel(self, reason: str) -> None:
+        """Cancel what runs and skip the rest; on the loop of the run. Idempotent."""
+        if self._status == "pending":
+            self._cancel_at_start = reason
+        if self._status != "running" or self._stopped is not None:
+            return
+        self.recorder.cancel_reason = reason
+        self._status, self._error = "cancelled", reason
+        self.recorder.event(ev.RUN_CANCELLED, {"reason": reason})
+        self.recorder.decided(None, None, point="cancel", decision="cancel", rationale=reason)
+        self._stop(reason)
+        self._wake()
+
+    def _stop(self, reason: str) -> None:
+        """Start nothing more; cancel what has begun, forget what has not."""
+        if self._stopped is not None:
+            return
+        self._stopped = reason
+        self._ready.clear()
+        current = asyncio.current_task()
+        for step_id, task in list(self._tasks.items()):
+            if step_id in self._unbegun:
+                del self._tasks[step_id]
+                task.cancel()
+            elif task is not current:
+                task.cancel()
+
+    def _sweep(self) -> None:
+        """Put the steps that never began on the record, each with the reason."""
+        reason = self._stopped or "the run ended"
+        for step_id, node in self.plan.nodes.items():
+            if step_id not in self.results:
+                self._skip(node, skip_of(node, self._standing) or Skip(reason, True))
+
+    # --- pausing -----------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Start no further steps; what runs goes on."""
+        if not self._paused:
+            self._paused = True
+            if self._status == "running":
+                self.recorder.event(ev.RUN_PAUSED, {})
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if self._paused:
+            self._paused, self._allowance = False, 0
+            if self._status == "running":
+                self.recorder.event(ev.RUN_RESUMED, {})
+                self._pump()
+                self._wake()
+
+    def step(self) -> None:
+        """While paused: let one more step start."""
+        self._allowance += 1
+        if self._status == "running":
+            self._pump()
+            self._wake()
+
+    def _end_abruptly(self, started_us: int, error: BaseException) -> NoReturn:
+        """The record or the process failed: note it (written as soon as writing is possible) and raise."""
+        self._status = "failed" if isinstance(error, Exception) else "cancelled"
+        self._error = error_text(error)
+        self._finish(started_us)
+        if not isinstance(error, StoreError):
+            self.orchestrator.store.commit()
+        raise error
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def _finish(self, started_us: int) -> WorkflowResult:
+        finished_us = self.clock.now_us()
+        error = self._error or next((r.error for r in self.results.values() if r.status == "failed"), None)
+        payload = {"status": self._status, "error": error, "duration_us": finished_us - started_us}
+        self.recorder.event(ev.RUN_FINISHED, payload)
+        return WorkflowResult(
+            self.run_id,
+            self.workflow.workflow_id,
+            self.workflow.name,
+            self._status,
+            {step_id: self.results[step_id] for step_id in self.plan.nodes},
+            started_us,
+            finished_us,
+            error,
+        )
+

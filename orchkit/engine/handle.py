@@ -1,0 +1,68 @@
+"""A hold on a run that is going on in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Any
+
+from orchkit.engine.execution import Execution
+from orchkit.engine.loop import loop_thread
+from orchkit.errors import ExecutionError
+from orchkit.model.display import Displayable
+from orchkit.model.result import RunStatus, WorkflowResult
+
+
+class RunHandle(Displayable):
+    """What `start` returns: await it, or ask, wait, pause, step and cancel from any thread."""
+
+    def __init__(self, execution: Execution, future: Future[WorkflowResult], loop: asyncio.AbstractEventLoop) -> None:
+        self._execution, self._future, self._loop = execution, future, loop
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self._execution.run_id
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the run is now."""
+        return self._execution.status
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended."""
+        return self._future.done()
+
+    def result(self, timeout: float | None = None) -> WorkflowResult:
+        """Wait for the end, at most ``timeout`` seconds (then TimeoutError), and return the result."""
+        if loop_thread.is_current:
+            raise ExecutionError("waiting here would block the loop that the run is on: await the handle instead")
+        return self._future.result(timeout)
+
+    def cancel(self, reason: str = "cancelled by the user") -> None:
+        """Cancel what runs, skip the rest; the result then says ``cancelled``."""
+        self._tell(self._execution.cancel, reason)
+
+    def pause(self) -> None:
+        """Start no further steps until `resume` or `step`."""
+        self._tell(self._execution.pause)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._tell(self._execution.resume)
+
+    def step(self) -> None:
+        """While paused: let one more step start."""
+        self._tell(self._execution.step)
+
+    def _tell(self, action: Callable[..., None], *args: Any) -> None:
+        if not self._future.done():
+            self._loop.call_soon_threadsafe(action, *args)
+
+    def __await__(self) -> Generator[Any, None, WorkflowResult]:
+        return asyncio.wrap_future(self._future).__await__()
+
+    def __repr__(self) -> str:
+        return f"<RunHandle {self.run_id} of {self._execution.workflow.name!r}: {self.status}>"

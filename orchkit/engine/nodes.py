@@ -1,0 +1,275 @@
+"""How each kind of step is run: a task, a map over a list, a sub-workflow, a compensation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from orchkit.engine.dispatch import Operation
+from orchkit.engine.plan import Node
+from orchkit.engine.recorder import StepScope
+from orchkit.engine.references import Scope
+from orchkit.engine.scheduling import Skip
+from orchkit.engine.steprun import run_step
+from orchkit.errors import OrchkitError, ParameterError, Problem, WorkflowExecutionError
+from orchkit.model.request import Request
+from orchkit.model.result import OutputDict, StepResult
+from orchkit.registry.registry import Target
+from orchkit.store import codec
+
+if TYPE_CHECKING:
+    from orchkit.engine.execution import Execution
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One element of a map."""
+
+    step_id: str
+    index: int
+    scope: Scope
+
+
+class NodeRunner:
+    """Runs the steps of one execution; knows nothing of their order."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._recorder = execution.recorder
+        self._orchestrator = execution.orchestrator
+        self._params: dict[str, Mapping[str, Any]] = {}
+        """What the steps that can be undone were given."""
+
+    async def run(self, node: Node) -> StepResult | Skip:
+        """Run a step whose predecessors are over. Its failure is in the result."""
+        try:
+            if node.condition is not None and not self._wanted(node):
+                return Skip(f"its condition {node.condition.expression!r} is false", False)
+            if node.over is not None:
+                return await self._run_map(node)
+            params = node.template.resolve(self._execution.scope)
+        except OrchkitError as error:
+            return self._execution.record_failure(node, error)
+        if node.sub_plan is not None:
+            return await self._run_workflow(node, params)
+        assert node.target is not None  # noqa: S101 - a plan's node without a sub-plan has a target
+        result = await self._operate(node, node.target, node.step.step_id, params, node_type=node.step.node_type)
+        if node.undo is not None:
+            self._params[node.step.step_id] = params
+        return result
+
+    def _wanted(self, node: Node) -> bool:
+        assert node.condition is not None  # noqa: S101 - the caller looked
+        outcome = node.condition.evaluate(self._execution.scope)
+        self._recorder.decided(
+            node.step.step_id,
+            None,
+            point="condition",
+            decision=str(outcome.result).lower(),
+            rationale=f"{node.condition.expression} is {str(outcome.result).lower()}",
+            input_data=codec.pack(outcome.operands, "operands").value,
+        )
+        return outcome.result
+
+    async def _operate(
+        self,
+        node: Node,
+        target: Target,
+        step_id: str,
+        params: Mapping[str, Any],
+        *,
+        node_type: str,
+        more: Mapping[str, Any] | None = None,
+    ) -> StepResult:
+        """One dispatched operation as one step."""
+        execution, orchestrator = self._execution, self._orchestrator
+
+        async def perform(scope: StepScope) -> Any:
+            valid = orchestrator.registry.validate(target, params)
+            response = await orchestrator.perform(self._operation(node, target), self._request(target, params), valid, scope)
+            return response.output
+
+        return await run_step(
+            execution.recorder, step_id, target.name, params, perform, node_type=node_type, more=more
+        )
+
+    def _operation(self, node: Node, target: Target) -> Operation:
+        step = node.step
+        return self._orchestrator.prepare(
+            target,
+            retry=step.retry_policy,
+            timeout=step.timeout,
+            executor=step.executor,
+            directives=self._execution.options.directives,
+        )
+
+    def _request(self, target: Target, params: Mapping[str, Any]) -> Request:
+        options = self._execution.options
+        return Request(
+            target.name,
+            params,
+            options.user_id,
+            options.session_id,
+            options.casefile_id,
+            options.request_id,
+            options.directives,
+        )
+
+    # --- sub-workflows -----------------------------------------------------------------------
+
+    async def _run_workflow(self, node: Node, params: Mapping[str, Any]) -> StepResult:
+        """A run of its own, linked to this step; its output is the outputs of its steps by id."""
+        assert node.sub_plan is not None  # noqa: S101 - the caller looked
+        step = node.step
+        child = self._execution.child(node, params)
+
+        async def perform(scope: StepScope) -> Any:
+            result = await child.run()
+            if not result.success:
+                raise WorkflowExecutionError(
+                    f"sub-workflow {result.name!r} ended {result.status}: {result.error}",
+                    run_id=result.run_id,
+                    step_id=step.step_id,
+                    cause=result.error,
+                )
+            return OutputDict(result.outputs)
+
+        return await run_step(
+            self._recorder,
+            step.step_id,
+            child.workflow.name,
+            params,
+            perform,
+            node_type="workflow",
+            more={"child_run_id": child.run_id},
+        )
+
+    # --- maps --------------------------------------------------------------------------------
+
+    async def _run_map(self, node: Node) -> StepResult:
+        """The map's own step around the steps of its items; its output is the list of their outputs."""
+        assert node.over is not None  # noqa: S101 - the caller looked
+        step = node.step
+        name = node.target.name if node.target is not None else step.tool_name
+        over = _as_list(node.over.resolve(self._execution.scope), step.step_id)
+
+        async def perform(scope: StepScope) -> Any:
+            scope.decided("map.expanded", str(len(over)), f"one step per element: {len(over)}", {"items": len(over)})
+            return await self._run_items(node, over)
+
+        params = {"items": len(over), "max_concurrency": step.max_concurrency}
+        return await run_step(self._recorder, step.step_id, name, params, perform, node_type="map")
+
+    async def _run_items(self, node: Node, over: list[Any]) -> list[Any]:
+        """All items, at most ``max_concurrency`` at a time; the first failure ends the rest.
+
+        With ``continue_on_failure`` the others are finished first; the map fails all the same.
+        """
+        stop_early = self._execution.workflow.error_handling == "stop_on_failure"
+        room = asyncio.Semaphore(node.step.max_concurrency or max(1, len(over)))
+        failures: list[StepResult] = []
+
+        async def one(item: _Item) -> StepResult:
+            async with room:
+                result = await self._run_item(node, item)
+            if not result.success:
+                failures.append(result)
+                if stop_early:
+                    raise _ItemFailed
+            return result
+
+        results = await _together(one(item) for item in self._items(node, over))
+        if failures:
+            first = min(failures, key=lambda result: int(result.step_id.rpartition("[")[2][:-1]))
+            raise WorkflowExecutionError(
+                f"{len(failures)} of {len(over)} items failed, first {first.step_id}: {first.error or first.status}",
+                run_id=self._recorder.run_id,
+                step_id=first.step_id,
+                attempt=first.attempts,
+                cause=first.error,
+            ) from first.exception
+        return [result.output for result in results if result is not None]
+
+    def _items(self, node: Node, over: list[Any]) -> Iterable[_Item]:
+        scope = self._execution.scope
+        for index, item in enumerate(over):
+            yield _Item(f"{node.step.step_id}[{index}]", index, replace(scope, item=item, index=index))
+
+    async def _run_item(self, node: Node, item: _Item) -> StepResult:
+        assert node.target is not None  # noqa: S101 - a map has a target
+        more = {"parent": node.step.step_id, "index": item.index}
+        try:
+            params = node.template.resolve(item.scope)
+        except OrchkitError as error:
+            return await run_step(
+                self._recorder, item.step_id, node.target.name, {}, _raising(error), more=more
+            )
+        return await self._operate(node, node.target, item.step_id, params, node_type="task", more=more)
+
+    # --- compensation ------------------------------------------------------------------------
+
+    async def compensate(self) -> None:
+        """Undo the completed steps that can be undone, the last completed first.
+
+        A compensation that fails is on the record and does not keep the others from being tried.
+        """
+        done = [
+            node
+            for step_id, node in self._execution.plan.nodes.items()
+            if node.undo is not None and self._execution.results[step_id].success
+        ]
+        done.sort(key=lambda node: self._execution.results[node.step.step_id].finished_us or 0, reverse=True)
+        for node in done:
+            await self._undo(node)
+
+    async def _undo(self, node: Node) -> None:
+        assert node.undo is not None  # noqa: S101 - the caller looked
+        step_id, undo = node.step.step_id, node.undo
+        self._recorder.decided(
+            step_id,
+            None,
+            point="compensation",
+            decision=undo.target.name,
+            rationale=f"the run failed after step {step_id!r} was completed",
+        )
+        compensation_id = f"compensate:{step_id}"
+        try:
+            template = undo.template
+            params = self._params[step_id] if template is None else template.resolve(self._execution.scope)
+        except OrchkitError as error:
+            await run_step(
+                self._recorder, compensation_id, undo.target.name, {}, _raising(error), node_type="compensation"
+            )
+            return
+        await self._operate(node, undo.target, compensation_id, params, node_type="compensation")
+
+
+class _ItemFailed(Exception):  # noqa: N818 - a signal to the task group, never seen outside
+    """An item of a map failed and the others are not wanted any more."""
+
+
+async def _together(coroutines: Iterable[Any]) -> list[StepResult | None]:
+    """Await all; when one raises `_ItemFailed`, or we are cancelled, cancel the rest and wait for them."""
+    tasks: list[asyncio.Task[StepResult]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks.extend(group.create_task(coroutine) for coroutine in coroutines)
+    except* _ItemFailed:
+        return []
+    return [task.result() for task in tasks]
+
+
+def _raising(error: Exception) -> Any:
+    async def perform(scope: StepScope) -> Any:
+        raise error
+
+    return perform
+
+
+def _as_list(value: Any, step_id: str) -> list[Any]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        cause = f"a map needs a list, not {type(value).__name__}"
+        raise ParameterError(f"step {step_id!r}", [Problem("over", cause)])
+    return list(value)

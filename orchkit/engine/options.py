@@ -1,0 +1,48 @@
+"""The arguments that all three doors of the engine take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict, get_args
+
+from orchkit.engine.execution import RunOptions
+from orchkit.errors import ParameterError, Problem
+from orchkit.model.request import NO_DIRECTIVES, Durability, ExecutionDirective
+
+
+class RunArguments(TypedDict, total=False):
+    """Keyword arguments of `execute`, `run` and `start` beside the user and the context."""
+
+    session_id: str | None
+    casefile_id: str | None
+    request_id: str | None
+    durability: Durability | None
+    directives: ExecutionDirective | None
+
+
+def run_options(
+    user_id: str | None, context: Mapping[str, Any] | None, arguments: RunArguments, durability: Durability
+) -> RunOptions:
+    """Check and complete the arguments. Raises `ParameterError` naming each that is wrong."""
+    problems = [
+        Problem(name, "no such argument", f"there are {', '.join(RunArguments.__annotations__)}")
+        for name in arguments
+        if name not in RunArguments.__annotations__
+    ]
+    directives = arguments.get("directives") or NO_DIRECTIVES
+    chosen = arguments.get("durability") or directives.durability or durability
+    if chosen not in get_args(Durability):
+        problems.append(Problem("durability", f"unknown value {chosen!r}", f"use {', '.join(get_args(Durability))}"))
+    if context is not None and not isinstance(context, Mapping):
+        problems.append(Problem("context", f"expected a mapping, got {type(context).__name__}"))
+    if problems:
+        raise ParameterError("run", problems)
+    return RunOptions(
+        user_id=user_id,
+        context=context or {},
+        session_id=arguments.get("session_id"),
+        casefile_id=arguments.get("casefile_id"),
+        request_id=arguments.get("request_id"),
+        durability=chosen,
+        directives=directives,
+    )

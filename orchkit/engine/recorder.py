@@ -1,0 +1,249 @@
+"""Writing down what happens: the engine's events, and the user's decisions and evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from orchkit.engine.groupcommit import group_commit
+from orchkit.ids import new_id
+from orchkit.model import event as ev
+from orchkit.model.request import Durability
+from orchkit.reliability.classify import error_name, error_text
+from orchkit.store import codec
+from orchkit.store.store import Store
+
+EXIT_BUFFER = 10_000
+"""With ``durability="exit"``: how many events are held in memory before some are written anyway."""
+
+
+class RunRecorder:
+    """Appends the events of one run. Thread-safe where user code can reach it."""
+
+    __slots__ = ("_append", "_commit", "_durable", "_once", "_store", "cancel_reason", "durability", "run_id")
+
+    def __init__(self, store: Store, run_id: str, durability: Durability) -> None:
+        self._store = store
+        self._append = store.append
+        self._durable = durability == "sync"
+        self._commit = group_commit(store)
+        self._once: set[tuple[str, ...]] = set()
+        self.run_id = run_id
+        self.durability: Durability = durability
+        self.cancel_reason: str | None = None
+        """Why the run is being cancelled, once it is."""
+
+    @property
+    def store(self) -> Store:
+        """Where it writes."""
+        return self._store
+
+    def event(
+        self, kind: str, payload: Mapping[str, Any], step_id: str | None = None, attempt: int | None = None
+    ) -> None:
+        """Append one event; the payload must be JSON-able (see `codec.pack`)."""
+        text = codec.dumps(payload)
+        if len(text) > codec.BLOB_BYTES:
+            text = self._with_blobs(payload)
+        self._append(kind, text, run_id=self.run_id, step_id=step_id, attempt=attempt, durable=self._durable)
+
+    def _with_blobs(self, payload: Mapping[str, Any]) -> str:
+        """The payload with its large values stored once, by content hash."""
+        slim = dict(payload)
+        for key, value in payload.items():
+            text = codec.dumps(value)
+            if len(text) > codec.BLOB_BYTES:
+                slim[key] = {"$blob": self._store.put_blob(text), "bytes": len(text)}
+        return codec.dumps(slim)
+
+    async def barrier(self) -> None:
+        """Return when everything appended so far is as durable as the run asks."""
+        if self.durability == "exit":
+            if self._store.log.pending > EXIT_BUFFER:
+                self._store.commit()
+            return
+        await self._commit.barrier()
+
+    def first_time(self, *key: str) -> bool:
+        """Whether this is the first time in this run (for choices that are the same for every step)."""
+        if key in self._once:
+            return False
+        self._once.add(key)
+        return True
+
+    # --- the engine's events ---------------------------------------------------------------
+
+    def scheduled(self, step_id: str, name: str, node_type: str, params: Any, **more: Any) -> None:
+        """A step is about to run with these parameters. Raises `CodecError` for unstorable ones."""
+        packed = codec.pack(params, "input")
+        payload = {"name": name, "node_type": node_type, "input": packed.value, **more}
+        if packed.notes:
+            payload["types"] = packed.notes
+        self.event(ev.STEP_SCHEDULED, payload, step_id)
+
+    def decided(self, step_id: str | None, attempt: int | None, **fields: Any) -> None:
+        """A choice of the engine: ``point``, ``decision``, ``rationale``, ``input_data`` …"""
+        self.event(ev.DECISION, {**fields, "origin": "engine"}, step_id, attempt)
+
+
+class StepScope:
+    """One step of one run, as code inside it sees it; also the `CallRecord` of its pipeline."""
+
+    __slots__ = ("attempt", "recorder", "step_id")
+
+    def __init__(self, recorder: RunRecorder, step_id: str | None) -> None:
+        self.recorder = recorder
+        self.step_id = step_id
+        self.attempt: int | None = None
+
+    async def attempt_started(self, attempt: int) -> None:
+        """Record the start of an attempt, durably: after a crash the record says what was in doubt."""
+        self.attempt = attempt
+        recorder = self.recorder
+        recorder.event(ev.ATTEMPT_STARTED, _EMPTY, self.step_id, attempt)
+        await recorder.barrier()
+
+    def attempt_finished(
+        self, attempt: int, status: str, duration_s: float, error: BaseException | None = None, *, abandoned: bool = False
+    ) -> None:
+        """Record the end of an attempt."""
+        duration_us = int(duration_s * 1e6)
+        payload: dict[str, Any] = {
+            "status": status,
+            "started_us": self.recorder.store.clock.now_us() - duration_us,
+            "duration_us": duration_us,
+        }
+        if error is not None:
+            payload["error"] = error_text(error)
+            payload["error_type"] = error_name(error)
+        if abandoned:
+            payload["abandoned"] = True
+        self.recorder.event(ev.ATTEMPT_FINISHED, payload, self.step_id, attempt)
+
+    def decided(self, point: str, decision: str, rationale: str, inputs: Mapping[str, Any]) -> None:
+        """Record a choice that the engine or a policy made about this step."""
+        self.recorder.decided(
+            self.step_id, self.attempt, point=point, decision=decision, rationale=rationale, input_data=inputs
+        )
+
+
+_EMPTY: Mapping[str, Any] = {}
+current_scope: ContextVar[StepScope | None] = ContextVar("orchkit_step", default=None)
+"""The step that the running code belongs to; carried into worker threads and tasks."""
+
+
+# --- what user code calls ------------------------------------------------------------------
+
+
+def trace_decision(
+    point: str,
+    decision: str,
+    rationale: str | None = None,
+    *,
+    alternatives: Sequence[Any] | None = None,
+    input_data: Any = None,
+    output_data: Any = None,
+    duration_ms: float | None = None,
+    evidence: Sequence[str] | str | None = None,
+) -> None:
+    """Put a choice on the record of the step that is running.
+
+    Outside a run nothing is recorded, so that functions can be called and tested on their own.
+
+    Args:
+        point: What had to be decided, such as ``"choose_carrier"``.
+        decision: What was chosen.
+        rationale: Why.
+        alternatives: What else could have been chosen.
+        input_data: What the choice was based on; any storable value.
+        output_data: What came of it; any storable value.
+        duration_ms: How long deciding took, in milliseconds.
+        evidence: Ids returned by `bundle_evidence` that support it.
+
+    Raises:
+        CodecError: A value cannot be stored; the error names its path.
+    """
+    scope = current_scope.get()
+    if scope is None:
+        return
+    payload: dict[str, Any] = {"point": str(point), "decision": _outcome(decision), "origin": "user"}
+    if rationale is not None:
+        payload["rationale"] = str(rationale)
+    if duration_ms is not None:
+        payload["duration_ms"] = float(duration_ms)
+    if evidence is not None:
+        payload["evidence"] = [evidence] if isinstance(evidence, str) else list(evidence)
+    _add_packed(payload, {"alternatives": alternatives, "input_data": input_data, "output_data": output_data})
+    scope.recorder.event(ev.DECISION, payload, scope.step_id, scope.attempt)
+
+
+def bundle_evidence(
+    type: str,  # noqa: A002 - the public name of this parameter
+    data: Any,
+    *,
+    source: str | None = None,
+    confidence_score: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> str:
+    """Put data that supports decisions on the record; returns its id (``evd_…``).
+
+    Args:
+        type: What it is, such as ``"document_text"``.
+        data: The data; any storable value. Its SHA-256 is recorded with it.
+        source: Where it comes from, such as ``"Document:42"``.
+        confidence_score: From 0 (none) to 1 (certain).
+        metadata: More about it.
+
+    Raises:
+        ValueError: ``confidence_score`` is not within [0, 1].
+        CodecError: The data cannot be stored; the error names its path.
+    """
+    if confidence_score is not None and not 0 <= confidence_score <= 1:
+        raise ValueError(f"confidence_score must be within [0, 1], not {confidence_score!r}")
+    evidence_id = new_id("evd")
+    scope = current_scope.get()
+    if scope is None:
+        return evidence_id
+    packed = codec.pack(data, "data")
+    payload: dict[str, Any] = {
+        "evidence_id": evidence_id,
+        "type": str(type),
+        "data": packed.value,
+        "hash": codec.content_hash(codec.dumps(packed.value)),
+    }
+    if packed.notes:
+        payload["types"] = packed.notes
+    if source is not None:
+        payload["source"] = str(source)
+    if confidence_score is not None:
+        payload["confidence_score"] = float(confidence_score)
+    if metadata is not None:
+        payload["metadata"] = codec.pack(dict(metadata), "metadata").value
+    scope.recorder.event(ev.EVIDENCE, payload, scope.step_id, scope.attempt)
+    return evidence_id
+
+
+def report_progress(fraction: float | None = None, message: str | None = None) -> None:
+    """Say how far the running step is: a fraction from 0 to 1, a message, or both.
+
+    Raises:
+        ValueError: ``fraction`` is not within [0, 1].
+    """
+    if fraction is not None and (math.isnan(fraction) or not 0 <= fraction <= 1):
+        raise ValueError(f"fraction must be within [0, 1], not {fraction!r}")
+    scope = current_scope.get()
+    if scope is not None:
+        payload = {"fraction": fraction, "message": message}
+        scope.recorder.event(ev.PROGRESS, payload, scope.step_id, scope.attempt)
+
+
+def _outcome(decision: Any) -> str:
+    return decision if isinstance(decision, str) else str(decision)
+
+
+def _add_packed(payload: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if value is not None:
+            payload[name] = codec.pack(value, name).value

@@ -1,0 +1,193 @@
+"""The composition root: opens a store and wires everything that works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Unpack
+
+from orchkit.clock import Clock
+from orchkit.engine.chain import ChainExecutor
+from orchkit.engine.dispatch import Orchestrator, default_hooks
+from orchkit.engine.handle import RunHandle
+from orchkit.engine.hooks import HookManager, MetricsHook
+from orchkit.engine.options import RunArguments
+from orchkit.engine.policies import PolicyEngine
+from orchkit.engine.runner import WorkflowEngine
+from orchkit.engine.sessions import SessionOrchestrator
+from orchkit.executors.body import Bodies
+from orchkit.executors.threads import ThreadWorkers
+from orchkit.model.display import Displayable
+from orchkit.model.request import Durability, Request, Response
+from orchkit.model.result import WorkflowResult
+from orchkit.model.workflow import Workflow
+from orchkit.registry.registration import default_registry
+from orchkit.registry.registry import Registry
+from orchkit.registry.services import ServiceContainer
+from orchkit.store.store import Params, Store, close_at_exit
+from orchkit.views.run import Run
+from orchkit.views.runs import Runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Kit(Displayable):
+    """One store and what works on it: ``engine``, ``orchestrator``, ``registry``, ``sessions``, ``hooks``, ``policies``.
+
+    The registry is the kit's own, over the default one that the decorators fill: what is registered
+    here is seen by this kit alone. Use it as a context manager, or `close` it; an open kit is closed
+    when the interpreter ends.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        registry: Registry | None = None,
+        policies: PolicyEngine | None = None,
+        hooks: HookManager | None = None,
+        durability: Durability = "sync",
+        max_threads: int = 128,
+        rng: Random | None = None,
+    ) -> None:
+        self.store = store
+        self.registry = registry or Registry(parent=default_registry)
+        self.policies = policies or PolicyEngine()
+        self.hooks = hooks or default_hooks()
+        self.sessions = SessionOrchestrator(store)
+        self.services: ServiceContainer = self.registry.services
+        for service in (self.store, self.sessions):
+            self.services.register(type(service), service)
+        self.orchestrator = Orchestrator(
+            self.hooks,
+            self.policies,
+            self.sessions,
+            self.registry,
+            store=store,
+            bodies=Bodies(ThreadWorkers(max_threads)),
+            rng=rng,
+        )
+        self.engine = WorkflowEngine(
+            self.orchestrator,
+            durability=durability,
+            open_run=self._open_run,
+            on_finished=self._remember,
+        )
+        self.chains = ChainExecutor(self.engine)
+        self.runs = Runs(store)
+        self._last_run_id: str | None = None
+
+    # --- running ---------------------------------------------------------------------------
+
+    async def execute(
+        self,
+        workflow: Workflow,
+        user_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        **arguments: Unpack[RunArguments],
+    ) -> WorkflowResult:
+        """Run a workflow on the caller's loop: see `WorkflowEngine.execute`."""
+        return await self.engine.execute(workflow, user_id, context, **arguments)
+
+    def run(
+        self,
+        workflow: Workflow,
+        user_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        **arguments: Unpack[RunArguments],
+    ) -> WorkflowResult:
+        """Run a workflow and block until it ends; safe in a notebook cell: see `WorkflowEngine.run`."""
+        return self.engine.run(workflow, user_id, context, **arguments)
+
+    def start(
+        self,
+        workflow: Workflow,
+        user_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        **arguments: Unpack[RunArguments],
+    ) -> RunHandle:
+        """Begin a run in the background and return its handle at once: see `WorkflowEngine.start`."""
+        return self.engine.start(workflow, user_id, context, **arguments)
+
+    async def dispatch(self, request: Request) -> Response:
+        """Perform one operation: see `Orchestrator.dispatch`."""
+        return await self.orchestrator.dispatch(request, durability=self.engine.durability)
+
+    # --- looking ---------------------------------------------------------------------------
+
+    @property
+    def last(self) -> Run:
+        """The record of the run that finished last in this process, else the newest in the store."""
+        return self.runs[-1] if self._last_run_id is None else self._open_run(self._last_run_id)
+
+    def sql(self, query: str, params: Params = None) -> pd.DataFrame:
+        """A SQL query over the history views as a DataFrame: see `Store.sql`."""
+        return self.store.sql(query, params)
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Calls, failures and mean duration per operation since the kit was opened."""
+        return {
+            operation: counts
+            for name in self.hooks.names
+            if isinstance(hook := self.hooks.get_hook(name), MetricsHook)
+            for operation, counts in hook.snapshot().items()
+        }
+
+    def _open_run(self, run_id: str) -> Run:
+        return Run(self.store, run_id)
+
+    def _remember(self, result: WorkflowResult) -> None:
+        self._last_run_id = result.run_id
+
+    # --- the end ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the services and the store; idempotent."""
+        if not self.store.closed:
+            self.services.close()
+            self.store.close()
+
+    def __enter__(self) -> Kit:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Kit on {self.store.path or 'memory'}>"
+
+
+def open(  # noqa: A001 - `ok.open` is the public door, as with `zipfile` or `webbrowser`
+    path: str | Path | None = None,
+    *,
+    durability: Durability = "sync",
+    registry: Registry | None = None,
+    policies: PolicyEngine | None = None,
+    clock: Clock | None = None,
+    max_threads: int = 128,
+    rng: Random | None = None,
+) -> Kit:
+    """Open (or create) a store and return the kit on it.
+
+    Args:
+        path: The history file, such as ``runs.duckdb``; its log is put beside it as ``runs.duckdb-log``.
+            Without a path everything is kept in memory.
+        durability: ``sync`` (default: a step's result is on disk before anything that depends on it
+            starts), ``async`` (survives a killed process) or ``exit`` (written when a run ends).
+        registry: Methods and tools; by default a new one over what the decorators registered.
+        policies: Operation policies (`PolicyEngine`).
+        clock: Time; by default the real one.
+        max_threads: How many sync functions may run at the same time.
+        rng: Source of jitter; pass a seeded one for reproducible delays.
+
+    Raises:
+        StoreError: The folder does not exist, or the file cannot be used.
+        StoreVersionError: The store was written by a newer orchkit.
+    """
+    store = Store(path, clock=clock)
+    close_at_exit(store)
+    return Kit(
+        store, registry=registry, policies=policies, durability=durability, max_threads=max_threads, rng=rng
+    )
