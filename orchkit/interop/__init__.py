@@ -1,0 +1,1 @@
+"""Foreign records as orchkit's own: workflows that other systems have run."""
