@@ -25,7 +25,7 @@ from orchkit.model.workflow import Workflow
 from orchkit.registry.registration import default_registry
 from orchkit.registry.registry import Registry
 from orchkit.registry.services import ServiceContainer
-from orchkit.store.store import Params, Store, close_at_exit
+from orchkit.store.store import Params, Store
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 
@@ -187,7 +187,6 @@ def open(  # noqa: A001 - `ok.open` is the public door, as with `zipfile` or `we
         StoreVersionError: The store was written by a newer orchkit.
     """
     store = Store(path, clock=clock)
-    close_at_exit(store)
     return Kit(
         store, registry=registry, policies=policies, durability=durability, max_threads=max_threads, rng=rng
     )

@@ -73,7 +73,7 @@ class CompiledCache:
 
     def get(self, workflow: Workflow) -> Compiled:
         """Raises `WorkflowValidationError` with all problems of a definition that is not sound."""
-        key, revision = id(workflow), self._registry.revision.value
+        key, revision = id(workflow), self._registry.revision
         kept = self._kept.get(key)
         if kept is not None and kept[0] is workflow and kept[1] == revision:
             self._kept.move_to_end(key)
@@ -83,7 +83,7 @@ class CompiledCache:
             raise WorkflowValidationError(workflow.name, problems)
         compiled = Compiled(compile_plan(workflow, self._registry), self._store)
         # The workflow is kept too, so that its id cannot be given to another one meanwhile.
-        self._kept[key] = (workflow, self._registry.revision.value, compiled)
+        self._kept[key] = (workflow, self._registry.revision, compiled)
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return compiled

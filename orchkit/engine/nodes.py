@@ -174,9 +174,10 @@ class NodeRunner:
         async def one(item: _Item) -> StepResult:
             async with room:
                 result = await self._run_item(node, item)
-            if not result.success:
+            if result.status == "failed":
                 failures.append(result)
                 if stop_early:
+                    self._recorder.cancel_reason = f"item {result.step_id!r} failed"
                     raise _ItemFailed
             return result
 
@@ -257,8 +258,8 @@ async def _together(coroutines: Iterable[Any]) -> list[StepResult | None]:
         async with asyncio.TaskGroup() as group:
             tasks.extend(group.create_task(coroutine) for coroutine in coroutines)
     except* _ItemFailed:
-        return []
-    return [task.result() for task in tasks]
+        pass  # the caller knows which failed
+    return [None if task.cancelled() or task.exception() else task.result() for task in tasks]
 
 
 def _raising(error: Exception) -> Any:

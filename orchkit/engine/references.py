@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from types import CodeType, FrameType, ModuleType, TracebackType
@@ -20,6 +20,7 @@ __all__ = [
     "Template",
     "compile_template",
     "escape",
+    "fresh",
     "parse",
     "references_in",
     "resolver_of",
@@ -53,11 +54,13 @@ class Template:
 
     references: tuple[Reference, ...]
     resolve: Resolver
-    """Gives a new value, a static one as it is (not copied). Raises `UnresolvedReferenceError`."""
+    """Gives a value of the caller's own (but see `is_static`). Raises `UnresolvedReferenceError`."""
+    static: Any = MISSING
+    """The value when it is static."""
 
     @property
     def is_static(self) -> bool:
-        """Whether there is nothing to fill in."""
+        """Whether there is nothing to fill in; flat dicts and lists are then handed out without a copy."""
         return not self.references
 
 
@@ -91,21 +94,21 @@ def texts_in(value: Any, where: str = "") -> list[tuple[str, str]]:
 def compile_template(value: Any) -> Template:
     """Compile the references inside a value. Raises `ReferenceSyntaxError`."""
     references: list[Reference] = []
-    resolve, static = _compile(value, references)
-    return Template(tuple(references), resolve or (lambda scope: static))
+    resolve, static = _compile(value, references, False)
+    return Template(tuple(references), resolve or (lambda scope: static), MISSING if references else static)
 
 
 Compiled = tuple[Resolver | None, Any]
-"""How to resolve a value, or None and the value itself when it is static."""
+"""How to make the value, or None when it is always the same; and the value, if it holds no references."""
 
 
-def _compile(value: Any, references: list[Reference]) -> Compiled:
+def _compile(value: Any, references: list[Reference], inside: bool = True) -> Compiled:
     if isinstance(value, str):
         return _compile_text(value, references) if "${" in value else (None, value)
     if isinstance(value, dict):
-        return _compile_dict(value, references)
+        return _compile_dict(value, references, inside)
     if isinstance(value, list | tuple):
-        return _compile_sequence(value, references)
+        return _compile_sequence(value, references, inside)
     return None, value
 
 
@@ -117,23 +120,32 @@ def _compile_text(text: str, references: list[Reference]) -> Compiled:
         return None, "".join(map(str, parts))
     if len(parts) == 1:
         return resolver_of(found[0]), None
-    pieces = [part if isinstance(part, str) else resolver_of(part) for part in parts]
+    pieces = [(part, None) if isinstance(part, str) else (part.text, resolver_of(part)) for part in parts]
 
     def interpolate(scope: Scope) -> str:
-        return "".join([piece if isinstance(piece, str) else str(piece(scope)) for piece in pieces])
+        return "".join([_text(text, get(scope)) if get else text for text, get in pieces])
 
     return interpolate, None
 
 
-def _compile_dict(value: dict[Any, Any], references: list[Reference]) -> Compiled:
+def _text(reference: str, value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        raise UnresolvedReferenceError(reference, f"its value cannot be made text: {error!r}") from error
+
+
+def _compile_dict(value: dict[Any, Any], references: list[Reference], inside: bool) -> Compiled:
+    before = len(references)
     base: dict[Any, Any] = {}
     dynamic: list[tuple[Any, Resolver]] = []
     for key, item in value.items():
         resolve, base[key] = _compile(item, references)
         if resolve is not None:
             dynamic.append((key, resolve))
-    if not dynamic:
-        return None, base if any(base[key] is not item for key, item in value.items()) else value
+    if len(references) == before:
+        changed = any(base[key] is not item for key, item in value.items())
+        return _compile_static(base if changed else value, base.values(), inside)
     if len(base) == 1:
         ((only, get),) = dynamic
         return (lambda scope: {only: get(scope)}), None
@@ -147,7 +159,8 @@ def _compile_dict(value: dict[Any, Any], references: list[Reference]) -> Compile
     return fill, None
 
 
-def _compile_sequence(value: Sequence[Any], references: list[Reference]) -> Compiled:
+def _compile_sequence(value: Sequence[Any], references: list[Reference], inside: bool) -> Compiled:
+    before = len(references)
     base: list[Any] = []
     dynamic: list[tuple[int, Resolver]] = []
     for index, item in enumerate(value):
@@ -156,9 +169,9 @@ def _compile_sequence(value: Sequence[Any], references: list[Reference]) -> Comp
         if resolve is not None:
             dynamic.append((index, resolve))
     rebuild = _rebuilder(value)
-    if not dynamic:
-        unchanged = all(old is new for old, new in zip(value, base, strict=True))
-        return None, value if unchanged else rebuild(base)
+    if len(references) == before:
+        changed = any(old is not new for old, new in zip(value, base, strict=True))
+        return _compile_static(rebuild(base) if changed else value, base, inside)
 
     def fill(scope: Scope) -> Any:
         filled = base.copy()
@@ -167,6 +180,27 @@ def _compile_sequence(value: Sequence[Any], references: list[Reference]) -> Comp
         return rebuild(filled)
 
     return fill, None
+
+
+def _compile_static(value: Any, items: Iterable[Any], inside: bool) -> Compiled:
+    """A container without references, made anew as far as a tool could change it for the next one.
+
+    Only the outermost is handed out as it is: the engine passes its entries on one by one.
+    """
+    if any(isinstance(item, dict | list | tuple) for item in items):
+        return (lambda scope: fresh(value)), value
+    if inside and not isinstance(value, tuple):
+        return (lambda scope: value.copy()), value
+    return None, value
+
+
+def fresh(value: Any) -> Any:
+    """The same containers made anew around the same leaves."""
+    if isinstance(value, dict):
+        return {key: fresh(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return _rebuilder(value)([fresh(item) for item in value])
+    return value
 
 
 def _rebuilder(value: Sequence[Any]) -> Callable[[list[Any]], Any]:
@@ -230,10 +264,12 @@ def _follow(value: Any, path: tuple[str | int, ...], reference: Reference) -> An
         try:
             value = value[key] if type(value) is dict else _member(value, key)
         except LookupError:
-            if type(value) is dict and str(key) in value:
-                value = value[str(key)]  # JSON made text of the number that the key was
-                continue
-            raise _absent(value, depth, reference) from None
+            if type(value) is not dict or str(key) not in value:
+                raise _absent(value, depth, reference) from None
+            value = value[str(key)]  # JSON made text of the number that the key was
+        except Exception as error:
+            cause = f"reading {path_text(path[: depth + 1])!r} raised {error!r}"
+            raise UnresolvedReferenceError(reference.text, cause) from error
     return value
 
 

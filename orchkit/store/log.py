@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
@@ -26,6 +28,8 @@ Listener = Callable[[list[StoredRow]], None]
 
 BUSY_TIMEOUT_S = 60.0
 TRIM_CHUNK = 5_000
+WAL_PAGES = 1_000
+"""SQLite's own default for `wal_autocheckpoint`."""
 _INSERT = "INSERT INTO event (ts, kind, run_id, step_id, attempt, payload) VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -95,6 +99,8 @@ class SqliteLog:
         self._reader_lock = self._lock if path is None else threading.RLock()
         self.created = self._migrate()
         self.log_id = self._meta("log_id", lambda: new_id("log"))
+        if path is not None:
+            self._extend_wal(path)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -102,8 +108,30 @@ class SqliteLog:
         )
         if self.path is not None:
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA wal_autocheckpoint=4000")
         return connection
+
+    def _extend_wal(self, path: Path) -> None:
+        """Give the write-ahead log its full size now, so that commits overwrite it in place.
+
+        Syncing a file that grows costs a metadata commit each time (190 instead of 145 µs measured).
+        The write lock is held, so nobody else writes the file, and SQLite ignores what has no valid
+        checksum. SQLite starts the file over after `WAL_PAGES` pages.
+        """
+        wal = path.with_name(path.name + "-wal")
+        with self._transaction(strict=False) as connection:
+            page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+            size = wal.stat().st_size if wal.exists() else 0
+            missing = WAL_PAGES * (page_size + 24) - size
+            if size > 0 and missing > 0:
+                try:
+                    with wal.open("ab") as file:
+                        file.write(bytes(missing))
+                        file.flush()
+                        os.fsync(file.fileno())
+                except OSError as error:
+                    # Only speed was at stake; a disk that is really full is reported by the first commit.
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                        raise
 
     def _migrate(self) -> bool:
         scripts = migrations("log")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
@@ -48,6 +49,7 @@ class Store:
         self._known_blobs: set[str] = set()
         self._close_lock = threading.Lock()
         self._closed = False
+        _close_at_exit(self)
         if self.log.created and self.path is not None and self.path.exists():
             self._continue_history()
 
@@ -195,7 +197,8 @@ class Store:
                 return
             self._closed = True
             try:
-                self.ingest()
+                if self.path is not None:
+                    self.ingest()
             finally:
                 self._housekeeper.stop()
                 self.history.close()
@@ -222,10 +225,11 @@ def _checked(path: str | Path | None) -> Path | None:
     return path
 
 
-def close_at_exit(store: Store) -> None:
-    """Close the store when the interpreter ends, unless it is gone by then."""
-    import atexit
+def _close_at_exit(store: Store) -> None:
+    """Close the store when the interpreter ends, unless it is gone by then.
 
+    A background thread that the interpreter kills inside DuckDB would abort the process.
+    """
     reference = weakref.ref(store)
 
     def close() -> None:
