@@ -15,7 +15,7 @@ class Conclusion(Record):
     """The answer, why it was chosen, and what could have been chosen instead."""
 
     outcome: Outcome
-    """``claim``: the supplier owes; ``pay``: the buyer does; ``clarify``: ask first; ``no_claim``: neither."""
+    """``claim``: the supplier owes; ``pay``: the buyer does; ``no_claim``: neither; ``clarify``: ask first"""
     amount: Decimal
     """What the one party owes the other; 0 unless the outcome is ``claim`` or ``pay``."""
     currency: str

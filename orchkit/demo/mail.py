@@ -118,7 +118,9 @@ def _mbox_messages(path: Path) -> Iterator[bytes]:
 def parse_message(raw: bytes) -> Message:
     """One message from its RFC 5322 bytes; whatever cannot be read is named in ``problems``."""
     mail = message_from_bytes(raw)
-    problems: list[str] = [type(defect).__name__ for defect in mail.defects]
+    body, attachments = _content(mail)
+    # Decoding the parts has added to their defects.
+    problems = [type(defect).__name__ for part in mail.walk() for defect in part.defects]
     message_id = _first_id(_header(mail, "Message-ID"))
     if message_id is None:
         problems.append("no Message-ID")
@@ -128,7 +130,6 @@ def parse_message(raw: bytes) -> Message:
     date = _date(date_header)
     if date is None:
         problems.append("no Date" if date_header is None else f"Date {date_header!r} cannot be read")
-    body, attachments = _content(mail, problems)
     return Message(
         message_id=message_id,
         sender=sender,
@@ -141,7 +142,7 @@ def parse_message(raw: bytes) -> Message:
         references=tuple(dict.fromkeys(_MESSAGE_ID.findall(_header(mail, "References") or ""))),
         body=body,
         attachments=attachments,
-        problems=tuple(problems),
+        problems=tuple(dict.fromkeys(problems)),
     )
 
 
@@ -206,12 +207,13 @@ def _date(header: str | None) -> datetime | None:
 # --- the parts -----------------------------------------------------------------------------
 
 
-def _content(mail: RawMessage, problems: list[str]) -> tuple[str, tuple[Attachment, ...]]:
+def _content(mail: RawMessage) -> tuple[str, tuple[Attachment, ...]]:
     plain: list[str] = []
     html: list[str] = []
     attachments: list[Attachment] = []
     for part in _leaves(mail):
-        kind = part.get_content_type()
+        # A multipart without its boundary is a leaf, and then just text.
+        kind = "text/plain" if part.get_content_maintype() == "multipart" else part.get_content_type()
         name = part.get_filename()
         is_text = kind in ("text/plain", "text/html") and part.get_content_disposition() != "attachment"
         data = _payload(part)
@@ -221,7 +223,6 @@ def _content(mail: RawMessage, problems: list[str]) -> tuple[str, tuple[Attachme
         else:
             shown = _decoded(name) if name else f"unnamed {kind}"
             attachments.append(Attachment(name=shown, content_type=kind, size=len(data)))
-        problems.extend(type(defect).__name__ for defect in part.defects if part is not mail)
     body = "\n\n".join(filter(None, plain)) or "\n\n".join(map(_without_tags, html))
     return body, tuple(attachments)
 
@@ -241,7 +242,9 @@ def _payload(part: RawMessage) -> bytes:
     if isinstance(payload, list):
         return b"".join(child.as_bytes() for child in payload if isinstance(child, RawMessage))
     data = part.get_payload(decode=True)
-    return data if isinstance(data, bytes) else b""
+    if isinstance(data, bytes) and (data or not payload):
+        return data
+    return str(payload).encode("utf-8", "surrogateescape")  # nothing could be decoded: better raw than lost
 
 
 class _TextOnly(HTMLParser):
