@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Protocol
 
 
 class Limit(Protocol):
@@ -14,7 +15,9 @@ class Limit(Protocol):
         """Start the limit."""
         ...
 
-    async def __aexit__(self, *exc: Any) -> bool | None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> bool | None:
         """End it; turns the cancellation that it caused into TimeoutError."""
         ...
 

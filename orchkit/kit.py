@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from orchkit.clock import Clock
+from orchkit.engine.builder import WorkflowBuilder
 from orchkit.engine.chain import ChainExecutor
 from orchkit.engine.dispatch import Orchestrator, default_hooks
 from orchkit.engine.handle import RunHandle
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Kit(Displayable):
-    """One store and what works on it: ``engine``, ``orchestrator``, ``registry``, ``sessions``, ``hooks``, ``policies``.
+    """One store and what works on it: engine, orchestrator, registry, sessions, hooks, policies, runs.
 
     The registry is the kit's own, over the default one that the decorators fill: what is registered
     here is seen by this kit alone. Use it as a context manager, or `close` it; an open kit is closed
@@ -78,6 +79,10 @@ class Kit(Displayable):
         self.chains = ChainExecutor(self.engine)
         self.runs = Runs(store)
         self._last_run_id: str | None = None
+
+    def workflow(self, name: str, *, description: str | None = None) -> WorkflowBuilder:
+        """A builder that knows the tools of this kit's registry."""
+        return WorkflowBuilder(name, registry=self.registry, description=description)
 
     # --- running ---------------------------------------------------------------------------
 
@@ -149,7 +154,7 @@ class Kit(Displayable):
             self.services.close()
             self.store.close()
 
-    def __enter__(self) -> Kit:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,7 +164,7 @@ class Kit(Displayable):
         return f"<Kit on {self.store.path or 'memory'}>"
 
 
-def open(  # noqa: A001 - `ok.open` is the public door, as with `zipfile` or `webbrowser`
+def open(
     path: str | Path | None = None,
     *,
     durability: Durability = "sync",

@@ -168,7 +168,9 @@ class Orchestrator:
         started = self.clock.monotonic()
         try:
             # 4. filter hooks  5. pre-hooks
-            hooks = self.hooks.filter_hooks(choice.policy.hooks, directives.skip_hooks, directives.execution_mode)
+            hooks = self.hooks.filter_hooks(
+                choice.policy.hooks, directives.skip_hooks, directives.execution_mode
+            )
             if hooks.before:
                 await self.hooks.run_hooks("before", hooks, call)
             # 6. execute
@@ -187,7 +189,11 @@ class Orchestrator:
             current_scope.reset(token)
 
     async def _execute(
-        self, operation: Operation, directives: ExecutionDirective, params: Mapping[str, Any], scope: StepScope
+        self,
+        operation: Operation,
+        directives: ExecutionDirective,
+        params: Mapping[str, Any],
+        scope: StepScope,
     ) -> tuple[str, Any]:
         if directives.execution_mode == "dry_run":
             scope.decided("execution_mode", "dry_run", "the directives ask for a dry run", {})

@@ -43,7 +43,12 @@ class Execution:
     """The moving parts of one run; everything happens on the loop that `run` is awaited on."""
 
     def __init__(
-        self, orchestrator: Orchestrator, compiled: Compiled, options: RunOptions, *, run_id: str | None = None
+        self,
+        orchestrator: Orchestrator,
+        compiled: Compiled,
+        options: RunOptions,
+        *,
+        run_id: str | None = None,
     ) -> None:
         self.run_id = run_id or new_id("run")
         self.compiled, self.plan, self.workflow = compiled, compiled.plan, compiled.plan.workflow
@@ -105,7 +110,8 @@ class Execution:
         if self._fatal is not None:
             self._end_abruptly(started_us, self._fatal)
         if self._status == "running":
-            self._status = run_status((r.status for r in self.results.values()), self.workflow.error_handling)
+            statuses = (result.status for result in self.results.values())
+            self._status = run_status(statuses, self.workflow.error_handling)
         if self._status == "failed":
             await self._nodes.compensate()
         result = self._finish(started_us)
@@ -138,7 +144,12 @@ class Execution:
             self._status, self._error = "failed", f"the run exceeded its timeout of {seconds:g} s"
             self.recorder.cancel_reason = self._error
             self.recorder.decided(
-                None, None, point="timeout", decision="stop", rationale=self._error, input_data={"timeout_s": seconds}
+                None,
+                None,
+                point="timeout",
+                decision="stop",
+                rationale=self._error,
+                input_data={"timeout_s": seconds},
             )
             self._stop(self._error)
             await self._drained()
@@ -218,7 +229,7 @@ class Execution:
 
     def child(self, node: Node, params: Mapping[str, Any]) -> Execution:
         """The run of a sub-workflow: linked to this one, its context the parameters of the step."""
-        assert node.sub_plan is not None  # noqa: S101 - the caller looked
+        assert node.sub_plan is not None
         compiled = Compiled(node.sub_plan, self.orchestrator.store)
         options = replace(
             self.options, context=params, parent_run_id=self.run_id, parent_step_id=node.step.step_id
@@ -320,4 +331,3 @@ class Execution:
             finished_us,
             error,
         )
-

@@ -17,7 +17,9 @@ from orchkit.model.result import RunStatus, WorkflowResult
 class RunHandle(Displayable):
     """What `start` returns: await it, or ask, wait, pause, step and cancel from any thread."""
 
-    def __init__(self, execution: Execution, future: Future[WorkflowResult], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, execution: Execution, future: Future[WorkflowResult], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._execution, self._future, self._loop = execution, future, loop
 
     @property
@@ -38,7 +40,9 @@ class RunHandle(Displayable):
     def result(self, timeout: float | None = None) -> WorkflowResult:
         """Wait for the end, at most ``timeout`` seconds (then TimeoutError), and return the result."""
         if loop_thread.is_current:
-            raise ExecutionError("waiting here would block the loop that the run is on: await the handle instead")
+            raise ExecutionError(
+                "waiting here would block the loop of the run itself: await the handle instead"
+            )
         return self._future.result(timeout)
 
     def cancel(self, reason: str = "cancelled by the user") -> None:

@@ -111,7 +111,10 @@ class HookManager:
     def filter_hooks(
         self, hooks: Sequence[str], skip: Sequence[str] = (), execution_mode: str = "normal"
     ) -> HookSet:
-        """The hooks to run, in the policy's order; ``skip=["*"]`` skips all, a dry run those that are not required."""
+        """The hooks to run, in the policy's order.
+
+        ``skip=["*"]`` skips all; a dry run skips those that are not ``required``.
+        """
         return self._filtered(tuple(hooks), tuple(skip), execution_mode)
 
     def _filter(self, hooks: tuple[str, ...], skip: tuple[str, ...], execution_mode: str) -> HookSet:
@@ -142,7 +145,12 @@ class HookManager:
             except Exception as error:
                 call.scope.recorder.event(
                     ev.HOOK_FAILED,
-                    {"hook": bound.name, "stage": stage, "error": error_text(error), "required": bound.required},
+                    {
+                        "hook": bound.name,
+                        "stage": stage,
+                        "error": error_text(error),
+                        "required": bound.required,
+                    },
                     call.step_id,
                     call.scope.attempt,
                 )

@@ -54,14 +54,16 @@ class NodeRunner:
             return self._execution.record_failure(node, error)
         if node.sub_plan is not None:
             return await self._run_workflow(node, params)
-        assert node.target is not None  # noqa: S101 - a plan's node without a sub-plan has a target
-        result = await self._operate(node, node.target, node.step.step_id, params, node_type=node.step.node_type)
+        assert node.target is not None
+        result = await self._operate(
+            node, node.target, node.step.step_id, params, node_type=node.step.node_type
+        )
         if node.undo is not None:
             self._params[node.step.step_id] = params
         return result
 
     def _wanted(self, node: Node) -> bool:
-        assert node.condition is not None  # noqa: S101 - the caller looked
+        assert node.condition is not None
         outcome = node.condition.evaluate(self._execution.scope)
         self._recorder.decided(
             node.step.step_id,
@@ -88,8 +90,8 @@ class NodeRunner:
 
         async def perform(scope: StepScope) -> Any:
             valid = orchestrator.registry.validate(target, params)
-            response = await orchestrator.perform(self._operation(node, target), self._request(target, params), valid, scope)
-            return response.output
+            operation, request = self._operation(node, target), self._request(target, params)
+            return (await orchestrator.perform(operation, request, valid, scope)).output
 
         return await run_step(
             execution.recorder, step_id, target.name, params, perform, node_type=node_type, more=more
@@ -121,7 +123,7 @@ class NodeRunner:
 
     async def _run_workflow(self, node: Node, params: Mapping[str, Any]) -> StepResult:
         """A run of its own, linked to this step; its output is the outputs of its steps by id."""
-        assert node.sub_plan is not None  # noqa: S101 - the caller looked
+        assert node.sub_plan is not None
         step = node.step
         child = self._execution.child(node, params)
 
@@ -150,13 +152,14 @@ class NodeRunner:
 
     async def _run_map(self, node: Node) -> StepResult:
         """The map's own step around the steps of its items; its output is the list of their outputs."""
-        assert node.over is not None  # noqa: S101 - the caller looked
+        assert node.over is not None
         step = node.step
         name = node.target.name if node.target is not None else step.tool_name
         over = _as_list(node.over.resolve(self._execution.scope), step.step_id)
 
         async def perform(scope: StepScope) -> Any:
-            scope.decided("map.expanded", str(len(over)), f"one step per element: {len(over)}", {"items": len(over)})
+            count = len(over)
+            scope.decided("map.expanded", str(count), f"one step per element: {count}", {"items": count})
             return await self._run_items(node, over)
 
         params = {"items": len(over), "max_concurrency": step.max_concurrency}
@@ -185,7 +188,7 @@ class NodeRunner:
         if failures:
             first = min(failures, key=lambda result: int(result.step_id.rpartition("[")[2][:-1]))
             raise WorkflowExecutionError(
-                f"{len(failures)} of {len(over)} items failed, first {first.step_id}: {first.error or first.status}",
+                f"{len(failures)} of {len(over)} items failed, first {first.step_id}: {first.error}",
                 run_id=self._recorder.run_id,
                 step_id=first.step_id,
                 attempt=first.attempts,
@@ -199,7 +202,7 @@ class NodeRunner:
             yield _Item(f"{node.step.step_id}[{index}]", index, replace(scope, item=item, index=index))
 
     async def _run_item(self, node: Node, item: _Item) -> StepResult:
-        assert node.target is not None  # noqa: S101 - a map has a target
+        assert node.target is not None
         more = {"parent": node.step.step_id, "index": item.index}
         try:
             params = node.template.resolve(item.scope)
@@ -226,7 +229,7 @@ class NodeRunner:
             await self._undo(node)
 
     async def _undo(self, node: Node) -> None:
-        assert node.undo is not None  # noqa: S101 - the caller looked
+        assert node.undo is not None
         step_id, undo = node.step.step_id, node.undo
         self._recorder.decided(
             step_id,
@@ -241,7 +244,12 @@ class NodeRunner:
             params = self._params[step_id] if template is None else template.resolve(self._execution.scope)
         except OrchkitError as error:
             await run_step(
-                self._recorder, compensation_id, undo.target.name, {}, _raising(error), node_type="compensation"
+                self._recorder,
+                compensation_id,
+                undo.target.name,
+                {},
+                _raising(error),
+                node_type="compensation",
             )
             return
         await self._operate(node, undo.target, compensation_id, params, node_type="compensation")
@@ -252,7 +260,7 @@ class _ItemFailed(Exception):  # noqa: N818 - a signal to the task group, never 
 
 
 async def _together(coroutines: Iterable[Any]) -> list[StepResult | None]:
-    """Await all; when one raises `_ItemFailed`, or we are cancelled, cancel the rest and wait for them."""
+    """Await all; when one raises `_ItemFailed`, or we are cancelled, the rest is cancelled and awaited."""
     tasks: list[asyncio.Task[StepResult]] = []
     try:
         async with asyncio.TaskGroup() as group:

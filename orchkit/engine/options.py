@@ -21,7 +21,7 @@ class RunArguments(TypedDict, total=False):
 
 
 def run_options(
-    user_id: str | None, context: Mapping[str, Any] | None, arguments: RunArguments, durability: Durability
+    user_id: str | None, context: Any, arguments: RunArguments, durability: Durability
 ) -> RunOptions:
     """Check and complete the arguments. Raises `ParameterError` naming each that is wrong."""
     problems = [
@@ -32,8 +32,9 @@ def run_options(
     directives = arguments.get("directives") or NO_DIRECTIVES
     chosen = arguments.get("durability") or directives.durability or durability
     if chosen not in get_args(Durability):
-        problems.append(Problem("durability", f"unknown value {chosen!r}", f"use {', '.join(get_args(Durability))}"))
-    if context is not None and not isinstance(context, Mapping):
+        hint = f"use {', '.join(get_args(Durability))}"
+        problems.append(Problem("durability", f"unknown value {chosen!r}", hint))
+    if not isinstance(context, Mapping | None):
         problems.append(Problem("context", f"expected a mapping, got {type(context).__name__}"))
     if problems:
         raise ParameterError("run", problems)

@@ -84,7 +84,7 @@ class RunRecorder:
         self.event(ev.STEP_SCHEDULED, payload, step_id)
 
     def decided(self, step_id: str | None, attempt: int | None, **fields: Any) -> None:
-        """A choice of the engine: ``point``, ``decision``, ``rationale``, ``input_data`` …"""
+        """Record a choice of the engine: ``point``, ``decision``, ``rationale``, ``input_data``."""
         self.event(ev.DECISION, {**fields, "origin": "engine"}, step_id, attempt)
 
 
@@ -106,7 +106,13 @@ class StepScope:
         await recorder.barrier()
 
     def attempt_finished(
-        self, attempt: int, status: str, duration_s: float, error: BaseException | None = None, *, abandoned: bool = False
+        self,
+        attempt: int,
+        status: str,
+        duration_s: float,
+        error: BaseException | None = None,
+        *,
+        abandoned: bool = False,
     ) -> None:
         """Record the end of an attempt."""
         duration_us = int(duration_s * 1e6)
@@ -137,7 +143,7 @@ current_scope: ContextVar[StepScope | None] = ContextVar("orchkit_step", default
 # --- what user code calls ------------------------------------------------------------------
 
 
-def trace_decision(
+def trace_decision(  # noqa: PLR0913 - the parts of a decision, all but two by keyword
     point: str,
     decision: str,
     rationale: str | None = None,
@@ -180,7 +186,7 @@ def trace_decision(
 
 
 def bundle_evidence(
-    type: str,  # noqa: A002 - the public name of this parameter
+    type: str,
     data: Any,
     *,
     source: str | None = None,

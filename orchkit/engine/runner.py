@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from orchkit.engine.compiled import CompiledCache
 from orchkit.engine.dispatch import Orchestrator
-from orchkit.engine.execution import Execution, RunOptions
+from orchkit.engine.execution import Execution
 from orchkit.engine.handle import RunHandle
 from orchkit.engine.loop import loop_thread
 from orchkit.engine.options import RunArguments, run_options
@@ -65,14 +65,20 @@ class WorkflowEngine:
         return await self._finished(self._execution(workflow, user_id, context, arguments))
 
     def _execution(
-        self, workflow: Workflow, user_id: str | None, context: Mapping[str, Any] | None, arguments: RunArguments
+        self,
+        workflow: Workflow,
+        user_id: str | None,
+        context: Mapping[str, Any] | None,
+        arguments: RunArguments,
     ) -> Callable[[], Execution]:
         """A maker, because an execution belongs to the loop that it is made on."""
         compiled = self._compiled.get(workflow)
         options = run_options(user_id, context, arguments, self.durability)
         return lambda: Execution(self.orchestrator, compiled, options)
 
-    async def _finished(self, make: Callable[[], Execution], made: list[Execution] | None = None) -> WorkflowResult:
+    async def _finished(
+        self, make: Callable[[], Execution], made: list[Execution] | None = None
+    ) -> WorkflowResult:
         execution = make()
         if made is not None:
             made.append(execution)
@@ -97,7 +103,7 @@ class WorkflowEngine:
             return make()
 
         if loop_thread.is_current:
-            raise ExecutionError("a step that runs on the loop cannot start a run like this: use await execute(...)")
+            raise ExecutionError("an async step cannot start a run like this: use await execute(...)")
         execution = loop_thread.submit(begin()).result()
         future = loop_thread.submit(self._finished(lambda: execution))
         return RunHandle(execution, future, loop)

@@ -39,7 +39,10 @@ class SessionService:
     def create_session(self, user_id: str, casefile_id: str | None = None) -> Session:
         """A new open session."""
         session = Session(
-            session_id=new_id("ses"), user_id=user_id, casefile_id=casefile_id, created_us=self._store.clock.now_us()
+            session_id=new_id("ses"),
+            user_id=user_id,
+            casefile_id=casefile_id,
+            created_us=self._store.clock.now_us(),
         )
         self.save(session, ev.SESSION_CREATED, 0)
         return session
@@ -54,7 +57,8 @@ class SessionService:
         return [
             session
             for session in found
-            if (user_id is None or session.user_id == user_id) and (status is None or session.status == status)
+            if (user_id is None or session.user_id == user_id)
+            and (status is None or session.status == status)
         ]
 
     def close_session(self, session_id: str) -> Session:

@@ -128,7 +128,8 @@ class _Worker(threading.Thread):
 
 
 def _work(job: _Job) -> None:
-    result, failure = None, None
+    result: Any = None
+    failure: BaseException | None = None
     try:
         result = job.context.run(job.function, **job.kwargs)
     except StopIteration as stop:

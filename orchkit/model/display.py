@@ -8,13 +8,12 @@ from typing import Any
 
 Bundle = dict[str, str]
 
-_views_module: str | None = None
+_views: dict[str, str] = {}
 
 
 def use_views(module: str) -> None:
     """Name the module whose ``bundle(obj) -> dict`` draws records; imported at the first picture."""
-    global _views_module
-    _views_module = module
+    _views["module"] = module
 
 
 def bundle_of(obj: object) -> Bundle:
@@ -23,10 +22,10 @@ def bundle_of(obj: object) -> Bundle:
     A repr must never raise: in a notebook it would hide the value that the user asked for.
     """
     text = {"text/plain": repr(obj)}
-    if _views_module is None:
+    if not _views:
         return text
     try:
-        draw: Callable[[object], Bundle] = import_module(_views_module).bundle
+        draw: Callable[[object], Bundle] = import_module(_views["module"]).bundle
         return text | draw(obj)
     except Exception as error:  # a picture is never worth an exception in the user's cell
         return {"text/plain": f"{text['text/plain']}\n(no picture: {error!r})"}

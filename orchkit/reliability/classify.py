@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
+from typing import Any
 
 
-@lru_cache(maxsize=1024)
-def names_of(kind: type[BaseException]) -> frozenset[str]:
+@cache
+def names_of(kind: type[Any]) -> frozenset[str]:
     """All names under which an exception type can be meant: of it and its bases, bare and qualified."""
-    names = set()
+    names: set[str] = set()
     for base in kind.__mro__:
         if issubclass(base, BaseException):
             names.update((base.__qualname__, f"{base.__module__}.{base.__qualname__}"))

@@ -32,7 +32,13 @@ class CallRecord(Protocol):
         ...
 
     def attempt_finished(
-        self, attempt: int, status: str, duration_s: float, error: BaseException | None = None, *, abandoned: bool = False
+        self,
+        attempt: int,
+        status: str,
+        duration_s: float,
+        error: BaseException | None = None,
+        *,
+        abandoned: bool = False,
     ) -> None:
         """Record the end: ``success``, ``failed``, ``timeout`` or ``cancelled``."""
         ...

@@ -62,7 +62,7 @@ class RetryVerdict:
 
 
 def decide(policy: RetryPolicy, attempts: int, error: Exception, elapsed: float, rng: Random) -> RetryVerdict:
-    """Decide after ``attempts`` attempts, the last failed with ``error``, ``elapsed`` seconds after the first began."""
+    """Decide after ``attempts`` attempts, the last failed with ``error``; ``elapsed`` seconds are over."""
     kind = error_name(error)
     if matches(error, policy.give_up_on):
         return RetryVerdict(False, 0.0, f"{kind} is among give_up_on")
@@ -77,6 +77,7 @@ def decide(policy: RetryPolicy, attempts: int, error: Exception, elapsed: float,
         return RetryVerdict(
             False,
             0.0,
-            f"waiting {delay:.3g} s would end after max_elapsed of {policy.max_elapsed:g} s ({elapsed:.3g} s are over)",
+            f"waiting {delay:.3g} s would end after max_elapsed of {policy.max_elapsed:g} s "
+            f"({elapsed:.3g} s are over)",
         )
     return RetryVerdict(True, delay, f"{kind} on attempt {attempts} of {policy.max_attempts}")
