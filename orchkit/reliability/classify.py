@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
-from typing import Any
 
 
-@cache
-def names_of(kind: type[Any]) -> frozenset[str]:
+def names_of(kind: type[BaseException]) -> frozenset[str]:
     """All names under which an exception type can be meant: of it and its bases, bare and qualified."""
-    names: set[str] = set()
-    for base in kind.__mro__:
-        if issubclass(base, BaseException):
-            names.update((base.__qualname__, f"{base.__module__}.{base.__qualname__}"))
-    return frozenset(names)
+    bases = [base for base in kind.__mro__ if issubclass(base, BaseException)]
+    bare = {base.__qualname__ for base in bases}
+    return frozenset(bare | {f"{base.__module__}.{base.__qualname__}" for base in bases})
 
 
 def matches(error: BaseException, names: Iterable[str]) -> bool:
