@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchkit.demo.assessment import Assessment, Finding, assess_delay
 from orchkit.demo.casefiles import Casefile, CasefileStore
@@ -24,9 +24,12 @@ from orchkit.demo.threads import group_threads as put_together
 from orchkit.demo.timeline import EventKind, Timeline, TimelineEvent, build_timeline
 from orchkit.engine.recorder import bundle_evidence, trace_decision
 from orchkit.engine.sessions import Session, SessionOrchestrator
+from orchkit.errors import ParameterError, Problem
 from orchkit.model.base import Record
 from orchkit.registry.registration import register_tool
 from orchkit.store.store import Store
+
+T = TypeVar("T")
 
 _SPEAKS_OF: Mapping[str, tuple[EventKind, ...]] = {
     "new_date": ("proposal", "agreement"),
@@ -72,37 +75,51 @@ class Report(Record):
 
 @register_tool("create_casefile", category="casefile", domain="casefile")
 def create_casefile(
-    title: str, store: Store, description: str = "", metadata: dict[str, Any] | None = None
+    title: str, description: str = "", metadata: dict[str, Any] | None = None, store: Store | None = None
 ) -> Casefile:
     """Open a new casefile."""
-    return CasefileStore(store, store.clock).create(title, description, metadata)
+    return _casefiles(store).create(title, description, metadata)
 
 
 @register_tool("create_session", category="casefile", domain="session")
 async def create_session(
-    casefile_id: str, user_id: str, store: Store, sessions: SessionOrchestrator
+    casefile_id: str, user_id: str, store: Store | None = None, sessions: SessionOrchestrator | None = None
 ) -> Session:
     """The open session of a user on a casefile, or a new one, linked to it."""
-    casefiles = CasefileStore(store, store.clock)
+    casefiles = _casefiles(store)
     casefiles.get(casefile_id)  # before there is a session on a casefile that does not exist
-    session = await sessions.find_or_create_session(user_id, casefile_id)
+    session = await _given(sessions, "sessions").find_or_create_session(user_id, casefile_id)
     casefiles.link_session(casefile_id, session.session_id)
     return session
 
 
 @register_tool("link_run", category="casefile", domain="casefile")
-def link_run(casefile_id: str, run_id: str, store: Store) -> Casefile:
+def link_run(casefile_id: str, run_id: str, store: Store | None = None) -> Casefile:
     """Note on a casefile that a run belongs to it (``${run.id}`` is the run itself)."""
-    return CasefileStore(store, store.clock).link_run(casefile_id, run_id)
+    return _casefiles(store).link_run(casefile_id, run_id)
 
 
 @register_tool("store_messages", category="mail", domain="mail")
-def store_messages(casefile_id: str, mailbox: str, query: str, store: Store) -> StoredMessages:
+def store_messages(casefile_id: str, mailbox: str, query: str, store: Store | None = None) -> StoredMessages:
     """Keep the messages that match a query with a casefile; repeating it changes nothing."""
     found = parse_query(query).select(read_mailbox(mailbox))
-    new = CasefileStore(store, store.clock).store_messages(casefile_id, found)
+    new = _casefiles(store).store_messages(casefile_id, found)
     stored = len({message.message_id for message in found})
     return StoredMessages(casefile_id=casefile_id, query=query, messages_stored=stored, messages_new=new)
+
+
+def _casefiles(store: Store | None) -> CasefileStore:
+    given = _given(store, "store")
+    return CasefileStore(given, given.clock)
+
+
+def _given(service: T | None, name: str) -> T:
+    # Services come from the kit that runs a tool. Were they required, no workflow could be defined before
+    # a kit is open.
+    if service is None:
+        problem = Problem(name, "no such service here", "run it with a kit: kit = orchkit.open()")
+        raise ParameterError("casefile tools", [problem])
+    return service
 
 
 # --- gathering -----------------------------------------------------------------------------

@@ -162,6 +162,12 @@ def test_a_wrong_parameter_is_named_before_anything_runs(registry: Registry) -> 
         call(registry, "create_casefile", title="x", store="mine")
 
 
+def test_without_a_kit_casefiles_say_what_is_missing() -> None:
+    """A workflow can be defined before a kit is open; only running it needs one."""
+    with pytest.raises(ParameterError, match=r"store: no such service here \(run it with a kit"):
+        call(default_registry, "create_casefile", title="x")
+
+
 def dispatched(
     registry: Registry, store: Store, operation: str, **payload: Any
 ) -> tuple[list[Any], list[Any]]:
