@@ -1,0 +1,348 @@
+"""The fluent way to a workflow: steps are added one by one, all mistakes are reported by ``build()``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+from pydantic import ValidationError
+
+from orchkit.engine.calls import NO_TOOL
+from orchkit.engine.draft import step_name
+from orchkit.engine.references import fresh
+from orchkit.engine.validation import check
+from orchkit.errors import OrchkitError, Problem, WorkflowValidationError
+from orchkit.model.base import Record
+from orchkit.model.policy import RetryPolicy, TimeoutPolicy, as_retry, as_timeout
+from orchkit.model.workflow import Compensation, ErrorHandling, ExecutionMode, StepDefinition, Workflow
+from orchkit.registry.registration import default_registry
+from orchkit.registry.registry import Registry
+
+Tool = str | Callable[..., Any]
+"""A registered name, ``package.module:function``, or a function (registered under its name if it is not)."""
+Undo = Tool | Compensation | Mapping[str, Any]
+"""A tool that gets the step's own parameters, or ``{"tool": …, "params": …}``."""
+Retry = RetryPolicy | int | Mapping[str, Any]
+"""A policy, a number of attempts, or the fields of a policy."""
+Timeout = TimeoutPolicy | float | Mapping[str, Any]
+"""A policy, seconds per attempt, or the fields of a policy."""
+
+RecordT = TypeVar("RecordT", bound=Record)
+T = TypeVar("T")
+
+
+class WorkflowBuilder:
+    """Collects steps and settings; every method returns the builder, and none raises for a bad value.
+
+    A builder can be used on after ``build()``: what was built does not change.
+    """
+
+    def __init__(
+        self, name: str, *, registry: Registry | None = None, description: str | None = None
+    ) -> None:
+        self._registry = default_registry if registry is None else registry
+        self._settings: dict[str, Any] = {"description": description, "metadata": {}}
+        self._steps: list[StepDefinition] = []
+        self._ids: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._one_parameter: set[int] = set()
+        """The maps without parameters: their tool's only one gets the item."""
+        self._problems: list[Problem] = []
+        self._settled: set[tuple[str, str]] = set()
+        """Step and start of a cause: what would only repeat a problem that is reported already."""
+        self._name = str(name)
+        if not self._name.strip():
+            self._problems.append(Problem(f"workflow {name!r}", "its name is empty"))
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def add_step(
+        self,
+        tool: Tool,
+        params: Mapping[str, Any] | None = None,
+        *,
+        step_id: str | None = None,
+        depends_on: str | Iterable[str] | None = (),
+        when: str | None = None,
+        timeout: Timeout | None = None,
+        retry: Retry | None = None,
+        compensate: Undo | None = None,
+        node_type: str = "task",
+        executor: str | None = None,
+        description: str | None = None,
+    ) -> Self:
+        """Add a call of a tool.
+
+        Args:
+            tool: Name of a tool or method, or a function.
+            params: Its parameters; ``${...}`` anywhere inside refers to other steps or the context.
+            step_id: Defaults to the tool's name, made unique with ``_2``, ``_3``.
+            depends_on: Ids of steps that must succeed first; references count without being named here.
+            when: Condition over references; the step is skipped when it is false.
+            timeout: Seconds per attempt, or a `TimeoutPolicy`.
+            retry: Number of attempts, or a `RetryPolicy`.
+            compensate: What undoes the step when the run fails later.
+            node_type: A label of your own; changes the picture, not the run.
+            executor: ``inline`` or ``threads``; None: async functions inline, sync ones in threads.
+            description: For people.
+        """
+        return self._add(
+            tool,
+            step_id,
+            parameters=params,
+            depends_on=depends_on,
+            when=when,
+            timeout=timeout,
+            retry_policy=retry,
+            compensate=compensate,
+            node_type=node_type,
+            executor=executor,
+            description=description,
+        )
+
+    def add_map(
+        self,
+        tool: Tool,
+        over: str | Sequence[Any],
+        params: Mapping[str, Any] | None = None,
+        *,
+        step_id: str | None = None,
+        max_concurrency: int | None = None,
+        depends_on: str | Iterable[str] | None = (),
+        when: str | None = None,
+        timeout: Timeout | None = None,
+        retry: Retry | None = None,
+        compensate: Undo | None = None,
+        executor: str | None = None,
+        description: str | None = None,
+    ) -> Self:
+        """Add one call of a tool per element of a list; the output is the list of their outputs, in order.
+
+        ``over`` is a list, or one reference to a list. ``params`` may use ``${item}`` and ``${index}``;
+        without them the tool's only (required) parameter is the item. ``max_concurrency`` limits how many
+        items run at the same time. ``timeout`` and ``retry`` hold for each item, ``when`` for the map as a
+        whole; the rest is as for `add_step`.
+        """
+        if params is None:
+            self._one_parameter.add(len(self._steps))
+        return self._add(
+            tool,
+            step_id,
+            parameters=params,
+            over=over,
+            max_concurrency=max_concurrency,
+            depends_on=depends_on,
+            when=when,
+            timeout=timeout,
+            retry_policy=retry,
+            compensate=compensate,
+            node_type="map",
+            executor=executor,
+            description=description,
+        )
+
+    def add_workflow(
+        self,
+        workflow: Workflow,
+        params: Mapping[str, Any] | None = None,
+        *,
+        step_id: str | None = None,
+        depends_on: str | Iterable[str] | None = (),
+        when: str | None = None,
+        compensate: Undo | None = None,
+        description: str | None = None,
+    ) -> Self:
+        """Add a run of another workflow; its output is a dict of the outputs of its steps.
+
+        ``params`` become its context. The default step id is its name. A compensation needs parameters of its
+        own; the rest is as for `add_step`.
+        """
+        return self._add(
+            None,
+            step_id,
+            workflow=workflow,
+            parameters=params,
+            depends_on=depends_on,
+            when=when,
+            compensate=compensate,
+            node_type="workflow",
+            description=description,
+        )
+
+    def _add(self, tool: Tool | None, step_id: str | None, **fields: Any) -> Self:
+        name, cause = ("", None) if tool is None else self._tool_name(tool)
+        default_id = name if tool is not None else str(getattr(fields["workflow"], "name", "workflow"))
+        where = step_name(step_id := self._step_id(step_id, default_id))
+        if cause is not None:
+            self._report(where, cause, then=NO_TOOL)
+        fields |= {
+            "step_id": step_id,
+            "tool_name": name if cause is None else "",
+            "parameters": self._parameters(where, fields["parameters"]),
+            "depends_on": _ids(fields["depends_on"]),
+            "over": _over(fields["over"]) if "over" in fields else None,
+            "retry_policy": self._read(where, "retry", as_retry, fields.get("retry_policy")),
+            "timeout": self._read(where, "timeout", as_timeout, fields.get("timeout")),
+            "compensate": self._compensation(where, fields["compensate"]),
+        }
+        given = {field: value for field, value in fields.items() if value is not None}
+        self._steps.append(_made(StepDefinition, given, where, self._problems))
+        return self
+
+    # --- settings ----------------------------------------------------------------------------
+
+    def with_execution_mode(self, mode: ExecutionMode) -> Self:
+        """``sequential`` (default): one by one; ``parallel``: all at once; ``dag``: as dependencies allow."""
+        self._settings["execution_mode"] = mode
+        return self
+
+    def with_error_handling(self, strategy: ErrorHandling) -> Self:
+        """``stop_on_failure`` (default) or ``continue_on_failure``: finish what does not depend on it."""
+        self._settings["error_handling"] = strategy
+        return self
+
+    def with_timeout(self, seconds: float) -> Self:
+        """Limit the whole run to so many seconds."""
+        self._settings["timeout"] = seconds
+        return self
+
+    def with_metadata(self, metadata: Mapping[str, Any] | None = None, /, **more: Any) -> Self:
+        """Add entries to the metadata, which are kept with the definition."""
+        name = f"workflow {self._name!r}"
+        self._settings["metadata"] |= self._read(name, "metadata", dict, metadata) or {}
+        self._settings["metadata"] |= more
+        return self
+
+    def with_description(self, description: str) -> Self:
+        """Say what the workflow is for."""
+        self._settings["description"] = description
+        return self
+
+    # --- the result --------------------------------------------------------------------------
+
+    def build(self) -> Workflow:
+        """The checked definition. Raises `WorkflowValidationError` with all problems."""
+        where = f"workflow {self._name!r}"
+        problems = list(self._problems)
+        steps = [self._with_item(index, step) for index, step in enumerate(self._steps)]
+        fields = {"name": self._name, "steps": tuple(steps), **fresh(self._settings)}
+        workflow = _made(Workflow, fields, where, problems)
+        problems += [problem for problem in check(workflow, self._registry) if not self._is_settled(problem)]
+        if problems:
+            raise WorkflowValidationError(self._name, problems)
+        return workflow
+
+    def _with_item(self, index: int, step: StepDefinition) -> StepDefinition:
+        """A map without parameters, its tool's only parameter filled with the item."""
+        if index not in self._one_parameter:
+            return step
+        try:
+            target = self._registry.resolve(step.tool_name)
+        except OrchkitError:  # reported by the check
+            return step
+        injected = {name for name, _ in self._registry.services_of(target.method)}
+        specs = [spec for spec in target.parameters if spec.name not in injected]
+        only = [spec for spec in specs if spec.required] or specs
+        return step.model_copy(update={"parameters": {only[0].name: "${item}"}}) if len(only) == 1 else step
+
+    # --- reading what people write -----------------------------------------------------------
+
+    def _report(self, where: str, cause: str, *, then: str | None = None) -> None:
+        """Keep a problem for ``build()``; ``then`` is how the causes begin that would only repeat it."""
+        self._problems.append(Problem(where, cause))
+        if then is not None:
+            self._settled.add((where, then))
+
+    def _is_settled(self, problem: Problem) -> bool:
+        return any(problem.where == at and problem.cause.startswith(start) for at, start in self._settled)
+
+    def _step_id(self, given: object, default: str) -> str:
+        if isinstance(given, str):
+            self._ids.add(given)
+            return given
+        if given is not None:
+            self._report(f"step number {len(self._steps) + 1}", f"step_id must be a text, got {given!r}")
+        step_id, number = default, self._numbers.get(default, 1)
+        while step_id in self._ids:
+            number += 1
+            step_id = f"{default}_{number}"
+        self._numbers[default] = number
+        self._ids.add(step_id)
+        return step_id
+
+    def _tool_name(self, tool: object) -> tuple[str, str | None]:
+        """The registered name of a tool, and why it has none."""
+        if isinstance(tool, str):
+            return tool, None
+        if not callable(tool):
+            return "step", f"a tool is a name or a function, not {tool!r}"
+        try:
+            return self._registry.resolve(tool).name, None
+        except OrchkitError as error:
+            return str(getattr(tool, "__name__", "step")), str(error)
+
+    def _parameters(self, where: str, given: object) -> dict[str, Any]:
+        if given is None:
+            return {}
+        if isinstance(given, Mapping) and all(isinstance(name, str) for name in given):
+            return {name: fresh(value) for name, value in given.items()}
+        self._report(where, f"params must map names to values, got {given!r}", then="parameter ")
+        return {}
+
+    def _compensation(self, where: str, given: object) -> Compensation | None:
+        if given is None or isinstance(given, Compensation):
+            return given
+        fields = dict(given) if isinstance(given, Mapping) else {"tool": given}
+        key = "tool_name" if "tool_name" in fields else "tool"
+        if key in fields:
+            fields[key], cause = self._tool_name(fields[key])
+            if cause is not None:
+                self._report(where, f"compensate: {cause}")
+                return None
+        return self._read(where, "compensate", Compensation.model_validate, fresh(fields))
+
+    def _read(self, where: str, name: str, read: Callable[[Any], T | None], given: Any) -> T | None:
+        """Read one value; a bad one is a problem and counts as not given."""
+        try:
+            return read(given) if given is not None else None
+        except ValidationError as error:
+            for cause in _causes(error):
+                self._report(where, f"{name}: {cause}")
+        except (TypeError, ValueError, AttributeError) as error:
+            self._report(where, f"{name}: {error}, got {given!r}")
+        return None
+
+
+def _over(given: Any) -> Any:
+    """A copy of a list; None, which would make the map a plain step, becomes a text that is no list."""
+    if given is None:
+        return "None"
+    return fresh(list(given) if isinstance(given, range) else given)
+
+
+def _ids(given: Any) -> Any:
+    """Step ids in a fixed order: that of a set changes from process to process."""
+    if given is None:
+        return ()
+    return sorted(given, key=str) if isinstance(given, set | frozenset) else given
+
+
+def _made(model: type[RecordT], fields: dict[str, Any], where: str, problems: list[Problem]) -> RecordT:
+    """A record without the fields that are wrong; what is wrong with them goes to the problems."""
+    try:
+        return model(**fields)
+    except ValidationError as error:
+        problems += [Problem(where, cause) for cause in _causes(error)]
+        wrong = {detail["loc"][0] for detail in error.errors()}
+    return model(**{field: value for field, value in fields.items() if field not in wrong})
+
+
+def _causes(error: ValidationError) -> list[str]:
+    """``max_attempts: input should be greater than or equal to 1, got 0`` for each mistake."""
+    causes = []
+    for detail in error.errors(include_url=False):
+        path = ".".join(map(str, detail["loc"]))
+        message = str(detail["msg"])
+        place = f"{path}: " if path else ""
+        causes.append(f"{place}{message[:1].lower()}{message[1:]}, got {detail['input']!r}")
+    return causes

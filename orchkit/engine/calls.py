@@ -1,0 +1,125 @@
+"""Whether steps and compensations call something that exists, with parameters that fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, Final
+
+from orchkit.engine.draft import Draft, did_you_mean, read_uses, step_name
+from orchkit.engine.reference_types import reference_type, use_problems
+from orchkit.engine.references import Reference, compile_template, parse, texts_in
+from orchkit.errors import OrchkitError, ParameterError, Problem, ReferenceSyntaxError
+from orchkit.model.workflow import StepDefinition
+from orchkit.registry.parameters import NO_FIELD, UNKNOWN, compatible
+from orchkit.registry.target import Target
+from orchkit.registry.typeforms import type_name
+
+NO_TOOL: Final = "names no tool and has no sub-workflow"
+
+
+def call_problems(draft: Draft, step: StepDefinition) -> Iterator[Problem]:
+    """What is wrong with the tool of a step and the parameters for it."""
+    if step.workflow is not None:
+        return  # its parameters become the context of the sub-workflow, which takes anything
+    if not step.tool_name:
+        yield Problem(step_name(step.step_id), NO_TOOL)
+        return
+    yield from _call(draft, step, step.tool_name, step.parameters, "")
+
+
+def compensation_problems(draft: Draft, step: StepDefinition) -> Iterator[Problem]:
+    """What is wrong with the undoing of a step; it may refer to the output of any step, its own included."""
+    if step.compensate is None:
+        return
+    parameters = step.compensate.parameters
+    if parameters is None and (step.is_map or step.workflow is not None):
+        cause = f"its compensation {step.compensate.tool_name!r} has no parameters of its own"
+        yield Problem(step_name(step.step_id), cause, "give compensate={'tool': …, 'params': …}")
+        return
+    if parameters is not None:
+        texts = ((f"compensation parameter {path!r}", text) for path, text in texts_in(parameters))
+        uses, problems = read_uses(step.step_id, texts)
+        yield from problems
+        for use in uses:
+            other = use.reference.step_id
+            if other is not None and other not in draft.position:
+                cause = f"{use.where}: {use.reference.text} names unknown step {other!r}"
+                yield Problem(step_name(step.step_id), cause, did_you_mean(other, draft.position))
+        yield from use_problems(draft, step, uses)
+    given = step.parameters if parameters is None else parameters
+    yield from _call(draft, step, step.compensate.tool_name, given, "compensation ")
+
+
+def _call(
+    draft: Draft, step: StepDefinition, tool: str, parameters: dict[str, Any], label: str
+) -> Iterator[Problem]:
+    where = step_name(step.step_id)
+    target = draft.lookup(tool)
+    if isinstance(target, OrchkitError):
+        yield Problem(where, f"{label}{target}")
+        return
+    fixed, open_ = _split(parameters)
+    injected = {name for name, _ in draft.registry.services_of(target.method)}
+    specs = {spec.name: spec for spec in target.parameters if spec.name not in injected}
+    missing = [name for name, spec in specs.items() if spec.required and name not in parameters]
+    # A misspelt parameter is one mistake, not also a missing one; and what holds a reference is not missing.
+    misspelt = {
+        near for name in parameters.keys() - specs.keys() for near in get_close_matches(name, missing, n=1)
+    }
+    for problem in _fixed_problems(draft, target, fixed) if fixed or missing else ():
+        if problem.where not in open_ and problem.where not in misspelt:
+            yield Problem(where, f"{label}parameter {problem.where!r}: {problem.cause}", problem.hint)
+    for name, value in open_.items():
+        if name in specs:
+            given = _type_of(draft, step, value)
+            if given not in (UNKNOWN, NO_FIELD) and not compatible(given, specs[name].annotation):
+                wanted = type_name(specs[name].annotation)
+                cause = f"{label}parameter {name!r}: {value!r} is {type_name(given)}, expected {wanted}"
+                yield Problem(where, cause)
+        elif name in injected or not _accepts_extra(target):
+            yield Problem(where, f"{label}parameter {name!r}: unknown parameter", did_you_mean(name, specs))
+
+
+def _split(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parameters whose values are known now (unescaped), and those that hold references."""
+    fixed: dict[str, Any] = {}
+    open_: dict[str, Any] = {}
+    for name, value in parameters.items():
+        try:
+            template = compile_template(value)
+        except ReferenceSyntaxError:  # reported as such, where it stands
+            open_[name] = value
+            continue
+        if template.is_static:
+            fixed[name] = template.static
+        else:
+            open_[name] = value
+    return fixed, open_
+
+
+def _fixed_problems(draft: Draft, target: Target, fixed: dict[str, Any]) -> tuple[Problem, ...]:
+    try:
+        draft.registry.validate(target, fixed)
+    except ParameterError as error:
+        return error.problems
+    return ()
+
+
+def _accepts_extra(target: Target) -> bool:
+    if target.tool is not None and target.tool.own_parameters is not None:
+        return target.tool.accepts_extra
+    return target.method.accepts_extra
+
+
+def _type_of(draft: Draft, step: StepDefinition, value: Any) -> Any:
+    """The type that a value with references will have."""
+    if not isinstance(value, str):
+        return type(value)
+    try:
+        parts = parse(value)
+    except ReferenceSyntaxError:
+        return UNKNOWN
+    if len(parts) == 1 and isinstance(parts[0], Reference):
+        return reference_type(draft, step, parts[0])
+    return str
