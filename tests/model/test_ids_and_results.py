@@ -1,0 +1,91 @@
+"""Identifiers, results and the port through which records show themselves."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchkit.errors import OperationError, WorkflowExecutionError
+from orchkit.ids import new_id, uuid7_hex
+from orchkit.model import display
+from orchkit.model.request import Response
+from orchkit.model.result import OutputDict, StepResult, WorkflowResult
+
+
+@given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=10))
+def test_ids_are_uuid_version_7(now_ms: int, noise: bytes) -> None:
+    """Version and variant are set, and the time stands in front, so that ids sort by it."""
+    found = uuid.UUID(hex=uuid7_hex(now_ms, noise))
+    assert (found.variant, found.version) == (uuid.RFC_4122, 7)
+    assert found.int >> 80 == now_ms
+
+
+def test_new_ids_differ_and_say_what_they_are() -> None:
+    """A thousand ids in a row are a thousand ids."""
+    ids = {new_id("run") for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(text.startswith("run_") and len(text) == 36 for text in ids)
+
+
+def result(**steps: StepResult) -> WorkflowResult:
+    """A result of a run of a second with these steps."""
+    statuses = {step.status for step in steps.values()}
+    status = "failed" if "failed" in statuses else "success"
+    return WorkflowResult("run_1", "wf_1", "w", status, steps, 0, 1_000_000)
+
+
+def test_raise_for_status_names_the_first_culprit() -> None:
+    """Run, step, attempt and cause are in the error, and the original exception is its cause."""
+    cause = ValueError("boom")
+    failed = StepResult("b", "failed", error="ValueError: boom", attempts=3, exception=cause)
+    with pytest.raises(WorkflowExecutionError, match=r"'b' failed on attempt 3: ValueError: boom") as caught:
+        result(a=StepResult("a", "success"), b=failed).raise_for_status()
+    assert (caught.value.run_id, caught.value.step_id, caught.value.attempt) == ("run_1", "b", 3)
+    assert caught.value.__cause__ is cause
+
+
+def test_a_success_passes_raise_for_status_and_gives_its_outputs() -> None:
+    """`raise_for_status` returns the result, so that calls can be chained."""
+    good = result(a=StepResult("a", "success", output=1), b=StepResult("b", "skipped"))
+    assert good.raise_for_status() is good
+    assert good.outputs == {"a": 1}
+    assert good.duration_ms == 1000
+    assert good.completed_at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+
+def test_a_result_without_a_store_says_so() -> None:
+    """Asking for the record of an unrecorded run is an error that names the run."""
+    with pytest.raises(WorkflowExecutionError, match="run_1 was not recorded"):
+        _ = result().run
+
+
+def test_dict_outputs_read_as_attributes() -> None:
+    """`output.x` and `output["x"]` are the same; a missing one names what is there."""
+    output = OutputDict(casefile_id="cf_1")
+    assert output.casefile_id == output["casefile_id"] == "cf_1"
+    assert output == {"casefile_id": "cf_1"}
+    with pytest.raises(AttributeError, match=r"no 'title'; it has casefile_id"):
+        _ = output.title
+
+
+def test_a_failed_response_raises_with_its_cause() -> None:
+    """`raise_for_status` of a response chains the exception of the operation."""
+    cause = KeyError("k")
+    response = Response("op", "failed", error="KeyError: 'k'", exception=cause, metadata={"run_id": "run_1"})
+    with pytest.raises(OperationError, match="'op' failed: KeyError") as caught:
+        response.raise_for_status()
+    assert caught.value.__cause__ is cause
+    assert caught.value.run_id == "run_1"
+
+
+def test_a_picture_that_fails_does_not_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repr never hides the value: the text is shown, with the reason why there is no picture."""
+    monkeypatch.setattr(display, "_views", {"module": "orchkit.no_such_module"})
+    bundle = result()._repr_mimebundle_()
+    assert list(bundle) == ["text/plain"]
+    assert "run_1" in bundle["text/plain"]
+    assert "no_such_module" in bundle["text/plain"]

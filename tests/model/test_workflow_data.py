@@ -1,0 +1,138 @@
+"""Workflows and policies as data: JSON, YAML, short names, clear refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from orchkit.model.policy import OperationPolicy, RetryPolicy, TimeoutPolicy, as_retry, as_timeout
+from orchkit.model.workflow import Compensation, StepDefinition, Workflow
+
+names = st.text(
+    st.characters(codec="utf-8", exclude_characters="\x00\x85\u2028\u2029"), min_size=1, max_size=12
+)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8) | st.floats(-1e6, 1e6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+steps = st.builds(
+    StepDefinition,
+    step_id=names,
+    tool_name=names,
+    parameters=st.dictionaries(st.text(max_size=5), plain, max_size=3),
+    depends_on=st.lists(names, max_size=2).map(tuple),
+    timeout=st.none() | st.builds(TimeoutPolicy, attempt=st.floats(0.1, 100)),
+    retry_policy=st.none() | st.builds(RetryPolicy, max_attempts=st.integers(1, 9)),
+    compensate=st.none() | st.builds(Compensation, tool_name=names),
+)
+workflows = st.builds(
+    Workflow, name=names, steps=st.lists(steps, max_size=3).map(tuple), metadata=st.just({})
+)
+
+
+@given(workflows)
+def test_json_round_trip(workflow: Workflow) -> None:
+    """What `to_json` writes, `from_json` reads as the same definition."""
+    assert Workflow.from_json(workflow.to_json()) == workflow
+
+
+@given(workflows)
+def test_yaml_round_trip(workflow: Workflow) -> None:
+    """What `to_yaml` writes, `from_yaml` reads as the same definition."""
+    assert Workflow.from_yaml(workflow.to_yaml()) == workflow
+
+
+def test_sub_workflows_survive_json() -> None:
+    """A definition inside a step is part of the definition."""
+    inner = Workflow(name="inner", steps=(StepDefinition(step_id="x", tool_name="t"),))
+    outer = Workflow(name="outer", steps=(StepDefinition(step_id="sub", workflow=inner),))
+    assert Workflow.from_json(outer.to_json()) == outer
+
+
+def test_yaml_accepts_the_short_names_people_write() -> None:
+    """`id`, `tool`, `params`, `retry` and bare values mean the long forms."""
+    workflow = Workflow.from_yaml(
+        """
+        name: short
+        steps:
+          - {id: a, tool: fetch, params: {url: x}, retry: 5, timeout: 2.5, compensate: undo, depends_on: b}
+        """
+    )
+    step = workflow.step("a")
+    assert (step.tool_name, step.parameters, step.depends_on) == ("fetch", {"url": "x"}, ("b",))
+    assert step.retry_policy == RetryPolicy(max_attempts=5)
+    assert step.timeout == TimeoutPolicy(attempt=2.5)
+    assert step.compensate == Compensation(tool_name="undo")
+
+
+def test_files_are_read_by_their_ending(tmp_path: Path) -> None:
+    """`.json` is JSON, anything else YAML."""
+    workflow = Workflow(name="w", steps=(StepDefinition(step_id="a", tool_name="t"),))
+    (tmp_path / "w.json").write_text(workflow.to_json(), encoding="utf-8")
+    (tmp_path / "w.yaml").write_text(workflow.to_yaml(), encoding="utf-8")
+    assert Workflow.from_file(tmp_path / "w.json") == workflow == Workflow.from_file(str(tmp_path / "w.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        ({"name": "w", "stepps": []}, "stepps"),
+        ({"name": "w", "execution_mode": "random"}, "execution_mode"),
+        ({"name": "w", "steps": [{"id": "a", "tool": "t", "retries": 3}]}, "retries"),
+        ({"name": "w", "timeout": 0}, "timeout"),
+        ({"name": "w", "steps": [{"id": "a", "tool": "t", "retry": {"max_attempts": 0}}]}, "max_attempts"),
+    ],
+)
+def test_a_wrong_field_is_named(data: dict[str, Any], where: str) -> None:
+    """Unknown fields and impossible values are refused by name, not ignored."""
+    with pytest.raises(ValidationError, match=where):
+        Workflow.from_dict(data)
+
+
+def test_definitions_do_not_change() -> None:
+    """A workflow that was built stays as it is."""
+    workflow = Workflow(name="w")
+    with pytest.raises(ValidationError, match="frozen"):
+        workflow.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (None, None),
+        (4, RetryPolicy(max_attempts=4)),
+        ({"strategy": "fixed", "delay": 2}, RetryPolicy(strategy="fixed", delay=2)),
+        (RetryPolicy(jitter="none"), RetryPolicy(jitter="none")),
+    ],
+)
+def test_retry_shorthands(written: Any, meant: RetryPolicy | None) -> None:
+    """A number is a number of attempts, a mapping the fields."""
+    assert as_retry(written) == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [(None, None), (1.5, TimeoutPolicy(attempt=1.5)), ({"total": 3}, TimeoutPolicy(total=3))],
+)
+def test_timeout_shorthands(written: Any, meant: TimeoutPolicy | None) -> None:
+    """A number is the limit of an attempt."""
+    assert as_timeout(written) == meant
+
+
+def test_exception_types_are_kept_by_name() -> None:
+    """Types and names mean the same, so that policies stay data."""
+    policy = RetryPolicy(retry_on=(ValueError, "TimeoutError"), give_up_on=KeyError)
+    assert (policy.retry_on, policy.give_up_on) == (("ValueError", "TimeoutError"), ("KeyError",))
+
+
+@pytest.mark.parametrize("pattern", ["*", "case*", "a.*.b"])
+def test_only_a_trailing_wildcard_is_a_pattern(pattern: str) -> None:
+    """A pattern that would never match as its author thinks is refused."""
+    with pytest.raises(ValidationError, match="wildcard"):
+        OperationPolicy(pattern=pattern)
