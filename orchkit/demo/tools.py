@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchkit.demo.assessment import Assessment, Finding, assess_delay
+from orchkit.demo.carrier import Consignment, find_consignment
 from orchkit.demo.casefiles import Casefile, CasefileStore
 from orchkit.demo.conclusion import Conclusion, conclude
 from orchkit.demo.files import FileList, FileRecord, list_folder
+from orchkit.demo.letter import Letter, write_letter
 from orchkit.demo.mail import Message, read_mailbox
 from orchkit.demo.query import parse_query
 from orchkit.demo.report import render_report, write_report
@@ -22,7 +24,7 @@ from orchkit.demo.terms import ContractTerms, read_contract
 from orchkit.demo.threads import Thread, ThreadSummary, summarise
 from orchkit.demo.threads import group_threads as put_together
 from orchkit.demo.timeline import EventKind, Timeline, TimelineEvent, build_timeline
-from orchkit.engine.recorder import bundle_evidence, trace_decision
+from orchkit.engine.recorder import bundle_evidence, current_scope, trace_decision
 from orchkit.engine.sessions import Session, SessionOrchestrator
 from orchkit.errors import ParameterError, Problem
 from orchkit.model.base import Record
@@ -99,6 +101,12 @@ def link_run(casefile_id: str, run_id: str, store: Store | None = None) -> Casef
     return _casefiles(store).link_run(casefile_id, run_id)
 
 
+@register_tool("close_casefile", category="casefile", domain="casefile")
+def close_casefile(casefile_id: str, store: Store | None = None) -> Casefile:
+    """Mark a casefile as closed."""
+    return _casefiles(store).close(casefile_id)
+
+
 @register_tool("store_messages", category="mail", domain="mail")
 def store_messages(casefile_id: str, mailbox: str, query: str, store: Store | None = None) -> StoredMessages:
     """Keep the messages that match a query with a casefile; repeating it changes nothing."""
@@ -151,6 +159,17 @@ def read_terms(folder: str) -> ContractTerms:
     return read_contract(folder)
 
 
+@register_tool("ask_carrier", category="files", domain="carrier")
+def ask_carrier(folder: str, lot: str, outages: int = 2) -> Consignment:
+    """When a lot was on the road, from a service that is down for the first ``outages`` attempts."""
+    scope = current_scope.get()
+    attempt = None if scope is None else scope.attempt
+    consignment = find_consignment(folder, lot, attempt=attempt, outages=outages)
+    data = consignment.model_dump(mode="json")
+    bundle_evidence("consignment", data, source=f"file:{consignment.source}", confidence_score=0.9)
+    return consignment
+
+
 # --- analysing -----------------------------------------------------------------------------
 
 
@@ -176,6 +195,8 @@ def extract_timeline(
     """What happened when, from three kinds of sources; what has no date stands apart."""
     timeline = build_timeline(messages, files, rows, row_problems)
     for event in timeline.undated:
+        if event.kind == "document":
+            continue  # a table of prices has no date to miss
         trace_decision(
             "undated",
             "kept apart",
@@ -213,6 +234,14 @@ def decide(assessment: Assessment, threshold: float = 0.7) -> Conclusion:
         output_data=conclusion.model_dump(include={"amount", "set_off", "release"}),
     )
     return conclusion
+
+
+@register_tool("draft_letter", category="analysis", domain="case")
+def draft_letter(
+    assessment: Assessment, conclusion: Conclusion, consignments: Sequence[Consignment] = ()
+) -> Letter:
+    """The draft of what to write to the supplier: the claim with its calculation, or the questions."""
+    return write_letter(assessment, conclusion, consignments)
 
 
 @register_tool("report", category="analysis", domain="case")

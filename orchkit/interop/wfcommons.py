@@ -55,18 +55,26 @@ class InstanceSummary(Record):
     """Seconds that the recorded execution took; None when it was not recorded."""
 
 
+class Playback:
+    """The service that says on which clock recorded tasks wait."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+
 @register_tool(TASK_TOOL, category="replay")
 async def play_task(
     task: str,
     seconds: float,
     output_files: Sequence[str] = (),
-    clock: Clock | None = None,
+    playback: Playback | None = None,
     store: Store | None = None,
 ) -> PlayedTask:
     """Take as long as the recorded task did."""
     if seconds > 0:
-        waiting = clock or (store.clock if store is not None else SystemClock())
-        await waiting.sleep(seconds)
+        own = playback.clock if playback is not None else None
+        clock = own or (store.clock if store is not None else SystemClock())
+        await clock.sleep(seconds)
     return PlayedTask(task=task, seconds=seconds, output_files=tuple(output_files))
 
 
@@ -135,7 +143,7 @@ def load(
 
     Importing this module has registered the tool that does it, `TASK_TOOL`, in the default registry; give
     ``registry`` for one that does not fall through to it. The steps wait on the clock of the kit that runs
-    them. A ``clock`` given here becomes the `Clock` service of the registry and comes first.
+    them, or on the ``clock`` given here, which the registry then keeps as its `Playback` service.
 
     Raises `WorkflowValidationError` with all problems when the file is not JSON, has an unsupported
     ``schemaVersion``, names an unknown parent or child, lacks a runtime, or has a cycle; `OSError` when it
@@ -148,7 +156,7 @@ def load(
     if TASK_TOOL not in target.tools:
         register_tool(TASK_TOOL, category="replay", registry=target)(play_task)
     if clock is not None:
-        target.services.register(Clock, clock)  # type: ignore[type-abstract]
+        target.services.register(Playback, Playback(clock))
     document = instance.document
     return Workflow(
         name=document.name,

@@ -114,7 +114,7 @@ def test_the_summary_agrees_with_networkx(instance: Path, shared_data: Path) -> 
 def test_a_task_takes_its_time_on_the_clock_it_is_given() -> None:
     """With a virtual clock an hour passes at once."""
     clock = FakeClock()
-    played = asyncio.run(wfcommons.play_task("t", 3600.0, ["out.txt"], clock=clock))
+    played = asyncio.run(wfcommons.play_task("t", 3600.0, ["out.txt"], wfcommons.Playback(clock)))
     assert clock.sleeps == [3600.0]
     assert clock.monotonic() == 3600.0
     assert played == wfcommons.PlayedTask(task="t", seconds=3600.0, output_files=("out.txt",))
@@ -123,7 +123,7 @@ def test_a_task_takes_its_time_on_the_clock_it_is_given() -> None:
 def test_without_seconds_nothing_waits() -> None:
     """``scale=0`` plays only the shape: not even a turn of the loop is given away."""
     clock = FakeClock()
-    asyncio.run(wfcommons.play_task("t", 0.0, clock=clock))
+    asyncio.run(wfcommons.play_task("t", 0.0, (), wfcommons.Playback(clock)))
     assert clock.sleeps == []
 
 
@@ -272,7 +272,9 @@ def test_the_tool_is_where_the_workflow_is_to_run(write: Callable[[Any], Path]) 
     wfcommons.load(write(document()), registry=registry, clock=clock)
     assert wfcommons.TASK_TOOL in default_registry.tools
     method = registry.resolve(wfcommons.TASK_TOOL).method
-    assert registry.inject(method) == {"clock": clock}
+    playback = registry.inject(method)["playback"]
+    assert isinstance(playback, wfcommons.Playback)
+    assert playback.clock is clock
     wfcommons.load(write(document()), registry=registry)
     child = Registry(parent=default_registry)
     wfcommons.load(write(document()), registry=child)
