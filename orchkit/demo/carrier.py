@@ -32,14 +32,14 @@ def find_consignment(folder: str | Path, lot: str, *, attempt: int | None, outag
     """The consignment of a lot, as its delivery note in ``folder`` has it.
 
     Raises `ConnectionError` on the attempts 1 to ``outages`` (never outside a run, where ``attempt`` is
-    None), and `UnknownNameError` when no note speaks of the lot.
+    None), and `UnknownNameError` when no complete note speaks of the lot.
     """
     if attempt is not None and attempt <= outages:
         raise ConnectionError(f"the carrier's service does not answer (outage {attempt} of {outages})")
     known: list[str] = []
     for file in list_folder(folder, "delivery-note-*").files:
         fields = dict(_FIELD.findall(file.preview or ""))
-        if fields.get("Lot") == lot:
+        if fields.get("Lot") == lot and len(fields) == 3:
             left, received = (date.fromisoformat(fields[name]) for name in ("Left the yard", "Received"))
             return Consignment(lot=lot, left=left, received=received, source=file.path)
         known.append(fields.get("Lot", ""))
