@@ -88,9 +88,9 @@ def assess_delay(timeline: Timeline, terms: ContractTerms) -> Assessment:
     """Apply the contract to what happened.
 
     Each lot is due on the date agreed last, or else on the contract's, moved by the days that the advance
-    was late and by hindrances notified in time (days are those of UTC). From there to its receipt each day costs
-    ``penalty_per_day`` of its value, up to ``penalty_cap``. The receipt is shown by a delivery note
-    (confidence 0.95) or only claimed (0.5); a statement to the contrary takes 0.15 off.
+    was late and by hindrances notified in time (days are those of UTC). From there to its receipt each
+    day costs ``penalty_per_day`` of its value, up to ``penalty_cap``. The receipt is shown by a signed
+    delivery note (confidence 0.95) or only claimed (0.5); a statement to the contrary takes 0.15 off.
     """
     case = _Case(timeline, terms)
     findings: list[Finding] = []
