@@ -32,23 +32,34 @@ def compensation_problems(draft: Draft, step: StepDefinition) -> Iterator[Proble
     """What is wrong with the undoing of a step; it may refer to the output of any step, its own included."""
     if step.compensate is None:
         return
-    parameters = step.compensate.parameters
-    if parameters is None and (step.is_map or step.workflow is not None):
-        cause = f"its compensation {step.compensate.tool_name!r} has no parameters of its own"
-        yield Problem(step_name(step.step_id), cause, "give compensate={'tool': …, 'params': …}")
+    tool, parameters = step.compensate.tool_name, step.compensate.parameters
+    if parameters is None:
+        yield from _same_parameters(draft, step, tool)
         return
-    if parameters is not None:
-        texts = ((f"compensation parameter {path!r}", text) for path, text in texts_in(parameters))
-        uses, problems = read_uses(step.step_id, texts)
-        yield from problems
-        for use in uses:
-            other = use.reference.step_id
-            if other is not None and other not in draft.position:
-                cause = f"{use.where}: {use.reference.text} names unknown step {other!r}"
-                yield Problem(step_name(step.step_id), cause, did_you_mean(other, draft.position))
-        yield from use_problems(draft, step, uses)
-    given = step.parameters if parameters is None else parameters
-    yield from _call(draft, step, step.compensate.tool_name, given, "compensation ")
+    texts = ((f"compensation parameter {path!r}", text) for path, text in texts_in(parameters))
+    uses, problems = read_uses(step.step_id, texts)
+    yield from problems
+    for use in uses:
+        other = use.reference.step_id
+        if other is not None and other not in draft.position:
+            cause = f"{use.where}: {use.reference.text} names unknown step {other!r}"
+            yield Problem(step_name(step.step_id), cause, did_you_mean(other, draft.position))
+    yield from use_problems(draft, step, uses)
+    yield from _call(draft, step, tool, parameters, "compensation ")
+
+
+def _same_parameters(draft: Draft, step: StepDefinition, tool: str) -> Iterator[Problem]:
+    """A compensation without parameters of its own is given those of its step, so it must take them."""
+    where, hint = step_name(step.step_id), "give compensate={'tool': …, 'params': …}"
+    target = draft.lookup(tool)
+    if isinstance(target, OrchkitError):
+        yield Problem(where, f"compensation {target}")
+    elif step.is_map or step.workflow is not None:
+        kind = "map" if step.is_map else "sub-workflow"
+        yield Problem(where, f"compensation {tool!r} of a {kind} needs parameters of its own", hint)
+    elif causes := [problem.cause for problem in _call(draft, step, tool, step.parameters, "")]:
+        cause = f"compensation {tool!r} cannot be given the parameters of its step: {'; '.join(causes)}"
+        yield Problem(where, cause, hint)
 
 
 def _call(

@@ -22,7 +22,7 @@ def follow(value: Any, reference: Reference) -> Any:
         try:
             value = value[key] if type(value) is dict else _member(value, key)
         except LookupError:
-            if type(value) is not dict or str(key) not in value:
+            if not isinstance(value, dict | Mapping) or str(key) not in value:
                 raise _absent(value, depth, reference) from None
             value = value[str(key)]  # JSON made text of the number that the key was
         except Exception as error:
@@ -34,10 +34,11 @@ def follow(value: Any, reference: Reference) -> Any:
 def _member(value: Any, key: str | int) -> Any:
     """What a name or an index means on a value that is not a plain dict; LookupError if nothing."""
     if isinstance(value, dict | Mapping):
-        return value[key] if key in value else value[str(key)]
-    if isinstance(key, str):
+        if key in value:  # asked first: a defaultdict would make an entry
+            return value[key]
+    elif isinstance(key, str):
         return _attribute(value, key)
-    if not isinstance(value, str | bytes) and hasattr(value, "__getitem__"):
+    elif not isinstance(value, str | bytes) and hasattr(value, "__getitem__"):
         return value[key]
     raise LookupError(key)
 
