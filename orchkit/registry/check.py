@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchkit.errors import ParameterError, Problem
-from orchkit.registry.schema import parameters_adapter, value_adapter
+from orchkit.registry.schema import parameters_adapter
 from orchkit.registry.signature import ParameterSpec
 from orchkit.registry.typeforms import type_name
 
@@ -88,11 +88,12 @@ class ParameterCheck:
 
 def value_problem(spec: ParameterSpec, value: Any) -> Problem | None:
     """What is wrong with a value (such as a default) for a parameter, or None."""
+    adapter = parameters_adapter("value", [ParameterSpec("value", spec.annotation)])
     try:
-        value_adapter(spec.annotation).validator.validate_python({"value": value})
+        adapter.validator.validate_python({"value": value})
     except ValidationError as error:
         return _mismatch(spec, value, error.errors(include_url=False, include_context=False))
-    except Exception as error:  # a type that cannot be checked, or a failing validator of the user's
+    except Exception as error:  # a validator of the user's own types failed in its own way
         return Problem(
             spec.name, f"{shown(value)} cannot be checked against {type_name(spec.annotation)}: {error!r}"
         )

@@ -185,6 +185,9 @@ def _models(source: Any, target: Any, depth: int) -> bool | None:
         return None
     if issubclass(target, RootModel):
         return _fits(source, target.model_fields["root"].annotation, depth)
+    generic = target.__pydantic_generic_metadata__["origin"]
+    if is_model(source) and generic and generic is source.__pydantic_generic_metadata__["origin"]:
+        return True  # pydantic reads the attributes anew for the other parameters
     before = target.__pydantic_decorators__.model_validators.values()
     if target.model_config.get("from_attributes") or any(v.info.mode != "after" for v in before):
         return True

@@ -58,18 +58,20 @@ class ParameterValidator:
 
     def validate(self, target: Target, params: Mapping[str, Any]) -> dict[str, Any]:
         """As `validate_execution_parameters`, for a target that is resolved already."""
-        if self._seen != self._registry.revision:
-            self._seen = self._registry.revision
+        revision = self._registry.revision
+        if self._seen != revision:
             self._checks = {}  # a new dict: another thread may be filling the old one
+            self._seen = revision
         check = self._checks.get(target.tool or target.method)
         return check(params) if check is not None else self._compile(target)(params)
 
     def _compile(self, target: Target) -> Check:
+        checks = self._checks
         services = self._registry.services_of(target.method)
         check: Check = target.method.check(services)
         if target.tool is not None and target.tool.own_parameters is not None:
             check = _through_tool(target.tool.check(services), target.tool.own_parameters, check)
-        self._checks[target.tool or target.method] = check
+        checks[target.tool or target.method] = check
         return check
 
     # --- definitions -----------------------------------------------------------------------------

@@ -88,29 +88,31 @@ class Registry(Displayable):
     def services_of(self, method: MethodDefinition) -> Services:
         """Which parameters of a method are services, as far as they are registered by now."""
         self._refresh()
-        found = self._services.get(method)
+        cached = self._services
+        found = cached.get(method)
         if found is None:
             typed = [(p.name, self.services.service_type(p.annotation)) for p in method.parameters]
             found = tuple((name, type_) for name, type_ in typed if type_ is not None)
-            self._services[method] = method.services = found
+            cached[method] = method.services = found
         return found
 
     def _refresh(self) -> None:
-        if self._seen != self._counter.value:
-            self._seen = self._counter.value
+        revision = self._counter.value
+        if self._seen != revision:
             self._targets, self._services = {}, {}  # new dicts: another thread may be filling the old ones
+            self._seen = revision
 
     # --- looking up --------------------------------------------------------------------------
 
     def _resolve_name(self, name: str) -> Target:
-        tool = self.tools.find(name)
+        targets, tool = self._targets, self.tools.find(name)
         method = self._method_for(name, tool)
         # A lazy one is imported here, where the error names it, not in the middle of a run.
         _ = method.function
         if tool is not None:
             self._check_mapping(tool, method)
         target = Target(method.name if tool is None else tool.name, tool, method)
-        self._targets[name] = target
+        targets[name] = target
         return target
 
     def _method_for(self, name: str, tool: ToolDefinition | None) -> MethodDefinition:

@@ -74,15 +74,10 @@ def _adapter(name: str, parameters: Sequence[ParameterSpec], *, extra: bool) -> 
 
 def _can_validate(annotation: Any) -> bool:
     try:
-        value_adapter(annotation)
+        _adapter("value", [ParameterSpec("value", annotation)], extra=False)
     except (PydanticUserError, TypeError, NameError, SyntaxError):
         return False
     return True
-
-
-def value_adapter(annotation: Any) -> TypeAdapter[dict[str, Any]]:
-    """A validator of ``{"value": value}``, with the same rules as for parameters."""
-    return _adapter("value", [ParameterSpec("value", annotation)], extra=False)
 
 
 def _checked(annotation: Any) -> Any:

@@ -203,6 +203,8 @@ FITS: list[tuple[Any, Any]] = [
     (list[int], Numbers),
     (Model, list[tuple[str, Any]]),
     (Page[int], Page[int]),
+    (Page[int], Page[float]),
+    (Page, Page[int]),
     (Pair, tuple[int, str]),
     (Pair, list[Any]),
     (list[Any], Pair),
@@ -328,6 +330,9 @@ _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     Plain: st.builds(Plain),
     SubPlain: st.builds(SubPlain),
     Unrelated: st.builds(Unrelated),
+    Page[int]: st.just(Page[int](rows=[1])),
+    Page[float]: st.just(Page[float](rows=[1.5])),
+    Page[str]: st.just(Page[str](rows=["a"])),
 }
 Typed = tuple[Any, st.SearchStrategy[Any]]
 

@@ -353,6 +353,28 @@ def test_a_tool_is_compared_with_its_method(parameters: Any, expected: list[str]
     assert all(isinstance(problem, Problem) for problem in found)
 
 
+def test_a_default_that_cannot_be_judged() -> None:
+    """A default of a type that pydantic cannot build passes; one on which a validator fails is reported."""
+
+    class Unfinished(BaseModel):
+        x: NeverDefined  # type: ignore[name-defined] # noqa: F821
+
+    class Odd(BaseModel):
+        x: int
+
+        @field_validator("x")
+        @classmethod
+        def check(cls, value: int) -> int:
+            raise KeyError("odd")
+
+    tool = ToolDefinition("tool", "open_ended", parameters={"a": (int, 1), "u": (Unfinished, 1)})
+    method = MethodDefinition("o", open_ended)
+    assert registry().validator.validate_tool_to_method_mapping(tool, method) == []
+    tool = ToolDefinition("tool", "open_ended", parameters={"a": int, "o": (Odd, {"x": 1})})
+    (problem,) = registry().validator.validate_tool_to_method_mapping(tool, method)
+    assert "cannot be checked against Odd: KeyError('odd')" in problem.cause
+
+
 def test_a_method_with_kwargs_takes_any_tool_parameter() -> None:
     """``**kwargs`` of the method accepts what it does not list."""
     tool = ToolDefinition("tool", "open_ended", parameters={"a": int, "z": str})
