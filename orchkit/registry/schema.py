@@ -17,7 +17,7 @@ from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_o
 from pydantic import ConfigDict, InstanceOf, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticSerializationError, to_jsonable_python
+from pydantic_core import CoreSchema, PydanticSerializationError, SchemaError, to_jsonable_python
 from typing_extensions import TypedDict
 
 from orchkit.registry.signature import MISSING, ParameterSpec
@@ -26,6 +26,8 @@ from orchkit.registry.typeforms import base_class, is_union
 _make_typed_dict: Any = TypedDict
 """Called with computed names, which type checkers do not allow under the real name."""
 
+_UNUSABLE = (PydanticUserError, SchemaError, TypeError, NameError, SyntaxError)
+"""What pydantic raises for annotations that it cannot check, plain protocols among them."""
 _STREAMS = {Iterable, Iterator, Generator, AsyncIterable, AsyncIterator, AsyncGenerator}
 
 
@@ -49,7 +51,7 @@ def parameters_adapter(
     """
     try:
         return _adapter(name, parameters, extra=extra)
-    except (PydanticUserError, TypeError, NameError, SyntaxError):
+    except _UNUSABLE:
         checked = [
             p if _can_validate(p.annotation) else ParameterSpec(p.name, Any, p.required) for p in parameters
         ]
@@ -75,7 +77,7 @@ def _adapter(name: str, parameters: Sequence[ParameterSpec], *, extra: bool) -> 
 def _can_validate(annotation: Any) -> bool:
     try:
         _adapter("value", [ParameterSpec("value", annotation)], extra=False)
-    except (PydanticUserError, TypeError, NameError, SyntaxError):
+    except _UNUSABLE:
         return False
     return True
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import pytest
 from hypothesis import given
@@ -436,3 +436,26 @@ def test_validating_twice_changes_nothing(number: int, moment: datetime, tags: l
     once = found.validator.validate_execution_parameters("stamped", json.loads(json.dumps(written)))
     assert once == {"a": number, "when": moment, "tags": tags}
     assert found.validator.validate_execution_parameters("stamped", once) == once
+
+
+class _Goes(Protocol):
+    def go(self) -> str: ...
+
+
+def _through_protocol(x: int, vehicle: _Goes) -> str:
+    return vehicle.go() * x
+
+
+def test_a_plain_protocol_is_not_checked_and_the_others_are() -> None:
+    """A protocol that isinstance cannot check takes any value; its neighbours are still validated."""
+
+    class Car:
+        def go(self) -> str:
+            return "brm"
+
+    registry = Registry()
+    target = registry.resolve(_through_protocol)
+    car = Car()
+    assert registry.validate(target, {"x": "2", "vehicle": car}) == {"x": 2, "vehicle": car}
+    with pytest.raises(ParameterError, match="x"):
+        registry.validate(target, {"x": "two", "vehicle": car})
