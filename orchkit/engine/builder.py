@@ -208,9 +208,8 @@ class WorkflowBuilder:
 
     def with_metadata(self, metadata: Mapping[str, Any] | None = None, /, **more: Any) -> Self:
         """Add entries to the metadata, which are kept with the definition."""
-        name = f"workflow {self._name!r}"
-        self._settings["metadata"] |= self._read(name, "metadata", dict, metadata) or {}
-        self._settings["metadata"] |= more
+        given = self._read(f"workflow {self._name!r}", "metadata", dict, metadata) or {}
+        self._settings["metadata"] |= fresh(given | more)
         return self
 
     def with_description(self, description: str) -> Self:
@@ -290,15 +289,16 @@ class WorkflowBuilder:
         return {}
 
     def _compensation(self, where: str, given: object) -> Compensation | None:
-        if given is None or isinstance(given, Compensation):
-            return given
+        if given is None:
+            return None
+        if isinstance(given, Compensation):
+            return given.model_copy(update={"parameters": fresh(given.parameters)})
         fields = dict(given) if isinstance(given, Mapping) else {"tool": given}
         key = "tool_name" if "tool_name" in fields else "tool"
-        if key in fields:
-            fields[key], cause = self._tool_name(fields[key])
-            if cause is not None:
-                self._report(where, f"compensate: {cause}")
-                return None
+        fields[key], cause = self._tool_name(fields.get(key))
+        if cause is not None:
+            self._report(where, f"compensate: {cause}")
+            return None
         return self._read(where, "compensate", Compensation.model_validate, fresh(fields))
 
     def _read(self, where: str, name: str, read: Callable[[Any], T | None], given: Any) -> T | None:

@@ -19,6 +19,7 @@ EXECUTORS: Final = ("inline", "threads")
 """Where the body of a step can run."""
 
 _MANY_CYCLES: Final = 10
+_LONG_CYCLE: Final = 20
 _ITEM_ID = re.compile(r"(.*)\[\d+\]", re.DOTALL)
 
 Pairs = Collection[tuple[str, str]]
@@ -128,12 +129,14 @@ def _cycles(draft: Draft) -> list[list[str]]:
     cycles: list[list[str]] = []
     while len(cycles) < _MANY_CYCLES and (cycle := find_cycle(edges)):
         cycles.append(cycle)
-        edges = {step_id: needed for step_id, needed in edges.items() if step_id not in cycle}
+        found = set(cycle)
+        edges = {step_id: needed for step_id, needed in edges.items() if step_id not in found}
     return cycles
 
 
 def _cycle_problem(cycle: list[str]) -> Problem:
-    path = " -> ".join(cycle)
+    shown = cycle if len(cycle) <= _LONG_CYCLE else [*cycle[: _LONG_CYCLE - 3], "…", *cycle[-2:]]
+    path = " -> ".join(shown)
     return Problem(step_name(cycle[0]), f"depends on itself in a cycle: {path}", "each needs the next one")
 
 

@@ -362,6 +362,15 @@ def test_separate_cycles_are_all_shown(registry: Registry) -> None:
     ]
 
 
+def test_a_long_cycle_is_shortened(registry: Registry) -> None:
+    """The path of a very long cycle shows its beginning and how it closes."""
+    steps = [_step(f"s{n}", depends_on=f"s{(n + 1) % 2_000}") for n in range(2_000)]
+    (problem,) = check(_workflow(*steps), registry)
+    assert "s0 -> s1 -> s2" in problem.cause
+    assert problem.cause.endswith("… -> s1999 -> s0")
+    assert len(problem.cause) < 300
+
+
 def test_a_parameter_and_a_reference_can_both_be_wrong(registry: Registry) -> None:
     """Mistakes of one step do not hide each other."""
     workflow = _workflow(
