@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+MESSAGE_CHARS = 10_000
+"""How much of an error's message is kept; some carry the whole input that they are about."""
+
 
 def names_of(kind: type[BaseException]) -> frozenset[str]:
     """All names under which an exception type can be meant: of it and its bases, bare and qualified."""
@@ -23,7 +26,18 @@ def error_name(error: BaseException) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def error_message(error: BaseException) -> str:
+    """Its message as text that can be stored, whatever its ``__str__`` does, and never endless."""
+    try:
+        message = str(error)
+    except Exception as broken:
+        message = f"(its message cannot be read: {type(broken).__qualname__})"
+    if len(message) > MESSAGE_CHARS:
+        message = f"{message[:MESSAGE_CHARS]}… and {len(message) - MESSAGE_CHARS} more characters"
+    return message.encode("utf-8", "backslashreplace").decode()
+
+
 def error_text(error: BaseException) -> str:
-    """``Type: message`` in one line for records and results."""
-    message = str(error)
+    """``Type: message`` for records and results."""
+    message = error_message(error)
     return f"{type(error).__qualname__}: {message}" if message else type(error).__qualname__

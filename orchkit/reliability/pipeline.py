@@ -17,8 +17,9 @@ from random import Random
 from typing import Any, Protocol
 
 from orchkit.clock import Clock, Limit
-from orchkit.errors import StoreError, TimeoutExceededError
+from orchkit.errors import ExecutionError, StoreError, TimeoutExceededError
 from orchkit.model.policy import RetryPolicy, TimeoutPolicy
+from orchkit.reliability.classify import error_message
 from orchkit.reliability.retry import decide
 
 Handler = Callable[["Call"], Awaitable[Any]]
@@ -76,17 +77,30 @@ class Layer(Protocol):
 
 
 async def invoke(call: Call) -> Any:
-    """The innermost handler: the body itself."""
-    return await call.invoke()
+    """The innermost handler: the body itself.
+
+    A body that calls ``sys.exit`` has failed, and so has one that is cancelled although nobody cancelled
+    its task: neither may end more than the call.
+    """
+    try:
+        return await call.invoke()
+    except SystemExit as error:
+        raise ExecutionError(f"the function called sys.exit({error.code!r})") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ExecutionError("the function was cancelled from inside, by what it waited for") from error
 
 
 async def record_attempt(call: Call, inner: Handler) -> Any:
     """Number the attempt and write down its start and its end."""
     call.attempt += 1
     number, record, monotonic = call.attempt, call.record, call.clock.monotonic
-    await record.attempt_started(number)
-    start = monotonic()
+    start, begun = monotonic(), False
     try:
+        await record.attempt_started(number)
+        start, begun = monotonic(), True
         output = await inner(call)
     except TimeoutExceededError as error:
         # Raised by the body itself, it is a failure like any other; by our limit, a timeout.
@@ -94,13 +108,13 @@ async def record_attempt(call: Call, inner: Handler) -> Any:
         status = "timeout" if ours else "failed"
         record.attempt_finished(number, status, monotonic() - start, error, abandoned=ours and call.abandons)
         raise
-    except asyncio.CancelledError:
-        out_of_time = call.total is not None and call.total.expired()
-        status = "timeout" if out_of_time else "cancelled"
-        record.attempt_finished(number, status, monotonic() - start, abandoned=call.abandons)
-        raise
     except Exception as error:
         record.attempt_finished(number, "failed", monotonic() - start, error)
+        raise
+    except BaseException:  # cancelled, or Ctrl-C
+        out_of_time = call.total is not None and call.total.expired()
+        status = "timeout" if out_of_time else "cancelled"
+        record.attempt_finished(number, status, monotonic() - start, abandoned=begun and call.abandons)
         raise
     record.attempt_finished(number, "success", monotonic() - start)
     return output
@@ -177,7 +191,7 @@ class Retry:
                         "jitter": self.policy.jitter,
                         "delay_s": round(verdict.delay, 6),
                         "elapsed_s": round(elapsed, 6),
-                        "error": str(error),
+                        "error": error_message(error),
                     },
                 )
                 if not verdict.retry:
