@@ -93,15 +93,17 @@ class StepScope:
 
     __slots__ = ("attempt", "recorder", "step_id")
 
-    def __init__(self, recorder: RunRecorder, step_id: str | None) -> None:
+    def __init__(self, recorder: RunRecorder, step_id: str | None, attempt: int | None = None) -> None:
         self.recorder = recorder
         self.step_id = step_id
-        self.attempt: int | None = None
+        self.attempt = attempt
 
     async def attempt_started(self, attempt: int) -> None:
         """Record the start of an attempt, durably: after a crash the record says what was in doubt."""
         self.attempt = attempt
         recorder = self.recorder
+        # An own scope for each attempt: what an abandoned one says later is not said by the next one.
+        current_scope.set(StepScope(recorder, self.step_id, attempt))
         recorder.event(ev.ATTEMPT_STARTED, _EMPTY, self.step_id, attempt)
         await recorder.barrier()
 

@@ -39,20 +39,19 @@ async def run_step(
         recorder.scheduled(step_id, name, node_type, params, **(more or {}))
         output = await perform(scope)
         packed = codec.pack(output, "output")
-    except asyncio.CancelledError:
-        result.attempts = scope.attempt or 0
-        result.status, result.reason = "cancelled", recorder.cancel_reason
-        finish(recorder, result, name, node_type)
-        return result
+        result.attempts, result.status = scope.attempt or 0, "success"
+        finish(recorder, result, name, node_type, packed)
+        result.output = OutputDict(output) if type(output) is dict else output
     except Exception as error:
         result.attempts = scope.attempt or 0
         fail(result, error)
         finish(recorder, result, name, node_type)
-        return result
-    result.attempts = scope.attempt or 0
-    result.status = "success"
-    result.output = OutputDict(output) if type(output) is dict else output
-    finish(recorder, result, name, node_type, packed)
+    except BaseException as error:  # cancelled, or Ctrl-C
+        result.attempts, result.status = scope.attempt or 0, "cancelled"
+        result.reason = recorder.cancel_reason or "its task was cancelled"
+        finish(recorder, result, name, node_type)
+        if not isinstance(error, asyncio.CancelledError):
+            raise
     return result
 
 
