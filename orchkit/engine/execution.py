@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
@@ -49,6 +50,7 @@ class Execution:
         options: RunOptions,
         *,
         run_id: str | None = None,
+        parent: Execution | None = None,
     ) -> None:
         self.run_id = run_id or new_id("run")
         self.compiled, self.plan, self.workflow = compiled, compiled.plan, compiled.plan.workflow
@@ -63,7 +65,10 @@ class Execution:
         self._standing = Standing()
         self._waiting_for = {step_id: len(node.after) for step_id, node in self.plan.nodes.items()}
         self._ready: deque[str] = deque(step_id for step_id, count in self._waiting_for.items() if not count)
+        self._parent = parent
+        self._context: Context | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._undoing: asyncio.Task[None] | None = None
         self._unbegun: set[str] = set()
         self._wakeup: asyncio.Future[None] | None = None
         self._status: RunStatus = "pending"
@@ -97,6 +102,7 @@ class Execution:
         when the awaiting task is cancelled.
         """
         started_us = self.clock.now_us()
+        self._context = copy_context()
         self._begin()
         interrupted = False
         try:
@@ -104,8 +110,8 @@ class Execution:
             await self._until_drained()
         except asyncio.CancelledError:
             interrupted = True
-            self.cancel(self.recorder.cancel_reason or "the awaiting task was cancelled")
-            await self._drained()
+            self.cancel(self._outer_reason())
+            await self._drained_at_last()
         self._sweep()
         if self._fatal is not None:
             self._end_abruptly(started_us, self._fatal)
@@ -113,7 +119,7 @@ class Execution:
             statuses = (result.status for result in self.results.values())
             self._status = run_status(statuses, self.workflow.error_handling)
         if self._status == "failed":
-            await self._nodes.compensate()
+            interrupted = await self._compensate() or interrupted
         result = self._finish(started_us)
         if interrupted or self.options.durability == "exit":
             self.orchestrator.store.commit()
@@ -159,11 +165,33 @@ class Execution:
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
 
+    async def _drained_at_last(self) -> None:
+        """Wait for what is being cancelled; each further cancellation is passed on to it."""
+        while True:
+            try:
+                return await self._drained()
+            except asyncio.CancelledError:
+                for task in self._tasks.values():
+                    task.cancel()
+
+    async def _compensate(self) -> bool:
+        """Undo what was done; whether the awaiting task was cancelled over it, which ends the undoing."""
+        interrupted = False
+        self._undoing = task = asyncio.get_running_loop().create_task(self._nodes.compensate())
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError:
+                interrupted = True
+                self.cancel(self._outer_reason())
+        task.result()
+        return interrupted
+
     # --- starting and settling steps ---------------------------------------------------------
 
     def _pump(self) -> None:
         """Start or skip what is ready."""
-        loop = asyncio.get_running_loop()
+        loop, context = asyncio.get_running_loop(), self._context or copy_context()
         while self._ready and (not self._paused or self._allowance > 0):
             step_id = self._ready.popleft()
             node = self.plan.nodes[step_id]
@@ -174,7 +202,8 @@ class Execution:
             if self._paused:
                 self._allowance -= 1
             self._unbegun.add(step_id)
-            self._tasks[step_id] = loop.create_task(self._run(node))
+            # Each step begins in the context of the run, not in that of the step that ended before it.
+            self._tasks[step_id] = loop.create_task(self._run(node), context=context.copy())
 
     async def _run(self, node: Node) -> None:
         step_id = node.step.step_id
@@ -204,9 +233,10 @@ class Execution:
             self.outputs[step_id] = result.output
         elif result.status != "skipped":
             self._standing.failed.add(step_id)
-            if result.status == "failed" and self.workflow.error_handling == "stop_on_failure":
-                self.recorder.cancel_reason = f"step {step_id!r} failed"
-                self._stop(f"step {step_id!r} failed")
+            if self._stopped is None and self.workflow.error_handling == "stop_on_failure":
+                reason = f"step {step_id!r} {'failed' if result.status == 'failed' else 'was cancelled'}"
+                self.recorder.cancel_reason = reason
+                self._stop(reason)
         if self._stopped is None:
             self._release(node)
 
@@ -234,7 +264,7 @@ class Execution:
         options = replace(
             self.options, context=params, parent_run_id=self.run_id, parent_step_id=node.step.step_id
         )
-        return Execution(self.orchestrator, compiled, options)
+        return Execution(self.orchestrator, compiled, options, parent=self)
 
     def record_failure(self, node: Node, error: Exception) -> StepResult:
         """A step that failed before it could begin (its parameters, its condition)."""
@@ -247,9 +277,12 @@ class Execution:
     # --- ending early ------------------------------------------------------------------------
 
     def cancel(self, reason: str) -> None:
-        """Cancel what runs and skip the rest; on the loop of the run. Idempotent."""
+        """Cancel what runs (also the undoing of a failed run) and skip the rest; on the loop of the run."""
         if self._status == "pending":
             self._cancel_at_start = reason
+        if self._undoing is not None and not self._undoing.done():
+            self.recorder.cancel_reason = reason
+            self._undoing.cancel()
         if self._status != "running" or self._stopped is not None:
             return
         self.recorder.cancel_reason = reason
@@ -258,6 +291,11 @@ class Execution:
         self.recorder.decided(None, None, point="cancel", decision="cancel", rationale=reason)
         self._stop(reason)
         self._wake()
+
+    def _outer_reason(self) -> str:
+        """Why the task that awaits `run` was cancelled."""
+        above = self._parent.recorder.cancel_reason if self._parent is not None else None
+        return f"the run above it was stopped: {above}" if above else "the awaiting task was cancelled"
 
     def _stop(self, reason: str) -> None:
         """Start nothing more; cancel what has begun, forget what has not."""
@@ -300,10 +338,11 @@ class Execution:
 
     def step(self) -> None:
         """While paused: let one more step start."""
-        self._allowance += 1
-        if self._status == "running":
-            self._pump()
-            self._wake()
+        if self._paused:
+            self._allowance += 1
+            if self._status == "running":
+                self._pump()
+                self._wake()
 
     def _end_abruptly(self, started_us: int, error: BaseException) -> NoReturn:
         """The record or the process failed: note it (written as soon as writing is possible) and raise."""
@@ -318,7 +357,9 @@ class Execution:
 
     def _finish(self, started_us: int) -> WorkflowResult:
         finished_us = self.clock.now_us()
-        error = self._error or next((r.error for r in self.results.values() if r.status == "failed"), None)
+        error = self._error or next(
+            (r.error for r in self.results.values() if r.status == "failed"), self._stopped
+        )
         payload = {"status": self._status, "error": error, "duration_us": finished_us - started_us}
         self.recorder.event(ev.RUN_FINISHED, payload)
         return WorkflowResult(

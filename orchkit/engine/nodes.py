@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchkit.engine.dispatch import Operation
-from orchkit.engine.plan import Node
+from orchkit.engine.plan import Node, Undo
 from orchkit.engine.recorder import StepScope
 from orchkit.engine.references import Scope
 from orchkit.engine.scheduling import Skip
-from orchkit.engine.steprun import run_step
-from orchkit.errors import OrchkitError, ParameterError, Problem, WorkflowExecutionError
+from orchkit.engine.steprun import finish, run_step
+from orchkit.errors import ParameterError, Problem, WorkflowExecutionError
 from orchkit.model.request import Request
 from orchkit.model.result import OutputDict, StepResult
 from orchkit.registry.registry import Target
@@ -50,7 +50,7 @@ class NodeRunner:
             if node.over is not None:
                 return await self._run_map(node)
             params = node.template.resolve(self._execution.scope)
-        except OrchkitError as error:
+        except Exception as error:  # also what the user's own values raise when they are looked at
             return self._execution.record_failure(node, error)
         if node.sub_plan is not None:
             return await self._run_workflow(node, params)
@@ -206,7 +206,7 @@ class NodeRunner:
         more = {"parent": node.step.step_id, "index": item.index}
         try:
             params = node.template.resolve(item.scope)
-        except OrchkitError as error:
+        except Exception as error:
             return await run_step(
                 self._recorder, item.step_id, node.target.name, {}, _raising(error), more=more
             )
@@ -217,18 +217,24 @@ class NodeRunner:
     async def compensate(self) -> None:
         """Undo the completed steps that can be undone, the last completed first.
 
-        A compensation that fails is on the record and does not keep the others from being tried.
+        A compensation that fails is on the record and does not keep the others from being tried; after one
+        that is cancelled the others are skipped.
         """
-        done = [
-            node
-            for step_id, node in self._execution.plan.nodes.items()
-            if node.undo is not None and self._execution.results[step_id].success
-        ]
-        done.sort(key=lambda node: self._execution.results[node.step.step_id].finished_us or 0, reverse=True)
-        for node in done:
-            await self._undo(node)
+        nodes, cancelled = self._execution.plan.nodes, False
+        for step_id, result in reversed(self._execution.results.items()):  # in order of completion
+            node = nodes[step_id]
+            if node.undo is None or not result.success:
+                continue
+            if cancelled:
+                self._skip_undo(step_id, node.undo)
+            else:
+                cancelled = (await self._undo(node)).status == "cancelled"
 
-    async def _undo(self, node: Node) -> None:
+    def _skip_undo(self, step_id: str, undo: Undo) -> None:
+        result = StepResult(f"compensate:{step_id}", "skipped", reason=self._recorder.cancel_reason)
+        finish(self._recorder, result, undo.target.name, "compensation")
+
+    async def _undo(self, node: Node) -> StepResult:
         assert node.undo is not None
         step_id, undo = node.step.step_id, node.undo
         self._recorder.decided(
@@ -242,8 +248,8 @@ class NodeRunner:
         try:
             template = undo.template
             params = self._params[step_id] if template is None else template.resolve(self._execution.scope)
-        except OrchkitError as error:
-            await run_step(
+        except Exception as error:
+            return await run_step(
                 self._recorder,
                 compensation_id,
                 undo.target.name,
@@ -251,8 +257,7 @@ class NodeRunner:
                 _raising(error),
                 node_type="compensation",
             )
-            return
-        await self._operate(node, undo.target, compensation_id, params, node_type="compensation")
+        return await self._operate(node, undo.target, compensation_id, params, node_type="compensation")
 
 
 class _ItemFailed(Exception):  # noqa: N818 - a signal to the task group, never seen outside

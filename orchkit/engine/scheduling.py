@@ -51,7 +51,7 @@ def run_status(statuses: Iterable[StepStatus], handling: ErrorHandling) -> RunSt
     ``continue_on_failure`` gives ``partial`` when something failed and something succeeded.
     """
     found: Collection[StepStatus] = set(statuses)
-    if "failed" not in found:
+    if "failed" not in found and "cancelled" not in found:
         return "success"
     return "partial" if handling == "continue_on_failure" and "success" in found else "failed"
 
