@@ -385,6 +385,46 @@ def test_a_parameter_and_a_reference_can_both_be_wrong(registry: Registry) -> No
     assert len(check(workflow, registry)) == 4
 
 
+@pytest.mark.parametrize(
+    ("workflow", "causes"),
+    [
+        (_workflow(_step("b", "count", parameters={"n": "${steps.b"})), ["unclosed"]),
+        (_workflow(_step("m", "count", parameters={"n": "${item.x}"}, over="${steps.b")), ["unclosed"]),
+        (
+            _workflow(_step("a", "none"), _step("b", "count", parameters={"n": "${steps.a.x}"})),
+            ["unknown tool or method 'none'"],
+        ),
+        (
+            _workflow(CASE, CASE, _step("b", "count", parameters={"n": "${steps.case.casefile_id}"})),
+            ["used twice"],
+        ),
+        (
+            _workflow(_step("b", "count", parameters={"n": "${steps.a.x}"}), mode="sequential"),
+            ["unknown step 'a'"],
+        ),
+    ],
+)
+def test_no_mistakes_that_only_follow(registry: Registry, workflow: Workflow, causes: list[str]) -> None:
+    """What cannot be known because of a mistake elsewhere is not guessed at."""
+    problems = check(workflow, registry)
+    assert len(problems) == len(causes)
+    for problem, cause in zip(problems, causes, strict=True):
+        assert cause in problem.cause
+
+
+def test_a_tool_with_parameters_of_its_own(registry: Registry) -> None:
+    """A step is held to the parameters of the tool that it names, not to those of the method behind."""
+
+    def face(n: int = 1) -> int:
+        """Offers one parameter."""
+        return n
+
+    registry.tools.register_tool("face", "anything", face=face)
+    assert check(_workflow(_step("a", "face", parameters={"n": "${context.n}"})), registry) == []
+    (problem,) = check(_workflow(_step("a", "face", parameters={"m": "${context.n}"})), registry)
+    assert "parameter 'm': unknown parameter" in problem.cause
+
+
 def test_services_are_not_parameters(registry: Registry) -> None:
     """What the registry injects is not missing, and cannot be given by a step."""
 
