@@ -1,0 +1,1 @@
+"""Records to numbers and words: data frames, explanations."""

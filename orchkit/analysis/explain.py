@@ -1,0 +1,31 @@
+"""A run, or one step of it, in plain words: what happened, in which order, and why."""
+
+from __future__ import annotations
+
+from orchkit.analysis import runstory, stepstory
+from orchkit.analysis.facts import Facts
+from orchkit.analysis.words import sentence
+from orchkit.errors import UnknownNameError
+from orchkit.model.state import RunState
+
+
+def explain_step(state: RunState, step_id: str) -> str:
+    """One step in plain words: what it did, waited for and decided, and why it ended as it did.
+
+    Raises `UnknownNameError` when the run has no such step.
+    """
+    if step_id not in state.steps:
+        raise UnknownNameError("step", step_id, state.steps)
+    return "\n".join(_line(line) for line in stepstory.lines(Facts(state), state.steps[step_id]))
+
+
+def explain_run(state: RunState) -> str:
+    """The whole run in plain words: how it ended, what failed first and what that led to."""
+    return "\n".join(_line(line) for line in runstory.lines(Facts(state)))
+
+
+def _line(line: str) -> str:
+    """Entries of lists stay as they are; everything else is a sentence, with its own first letter."""
+    if line.startswith("  "):
+        return line
+    return line[:1] + sentence(line)[1:]

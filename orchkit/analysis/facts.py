@@ -1,0 +1,143 @@
+"""Facts about a folded run that words and pictures share: which steps count, who failed, who undid whom."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+from orchkit.analysis.links import Link, links, workflow_of
+from orchkit.analysis.words import listing
+from orchkit.model.state import DecisionState, RunState, StepState
+from orchkit.model.workflow import StepDefinition, Workflow
+
+COMPENSATION = "compensate:"
+"""What the step id of a compensation begins with; the id of the step that it undoes follows."""
+
+OVER = ("success", "failed", "skipped", "cancelled")
+"""The statuses of a step that has ended."""
+
+_MOST_CULPRITS = 6
+_WORDS = {
+    "success": ("succeeded", "succeeded"),
+    "failed": ("failed", "failed"),
+    "skipped": ("was skipped", "were skipped"),
+    "cancelled": ("was cancelled", "were cancelled"),
+    "running": ("is running", "are running"),
+    "pending": ("has not begun", "have not begun"),
+}
+
+
+class Facts:
+    """A run's state and its definition, looked at from several sides; each side is worked out once."""
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+
+    @cached_property
+    def workflow(self) -> Workflow | None:
+        """The definition; None where there is none or this version cannot read it."""
+        return workflow_of(self.state.definition)
+
+    @cached_property
+    def definitions(self) -> dict[str, StepDefinition]:
+        """The defined steps by id."""
+        return {step.step_id: step for step in self.workflow.steps} if self.workflow else {}
+
+    @cached_property
+    def links_into(self) -> dict[str, list[Link]]:
+        """For each step that has some: the links into it."""
+        found: dict[str, list[Link]] = {}
+        for link in links(self.workflow) if self.workflow else ():
+            found.setdefault(link.target, []).append(link)
+        return found
+
+    @cached_property
+    def items(self) -> dict[str, list[StepState]]:
+        """For each map that has some: the steps of its items."""
+        found: dict[str, list[StepState]] = {}
+        for step in self.state.steps.values():
+            if step.parent is not None:
+                found.setdefault(step.parent, []).append(step)
+        return found
+
+    @cached_property
+    def own_steps(self) -> list[StepState]:
+        """The steps without the items of maps and without compensations."""
+        return [
+            step
+            for step in self.state.steps.values()
+            if step.parent is None and not step.step_id.startswith(COMPENSATION)
+        ]
+
+    @cached_property
+    def compensations(self) -> dict[str, StepState]:
+        """The compensations that were begun, by the id of the step that they undo."""
+        return {
+            step_id.removeprefix(COMPENSATION): step
+            for step_id, step in self.state.steps.items()
+            if step_id.startswith(COMPENSATION)
+        }
+
+    @cached_property
+    def decisions(self) -> dict[str | None, list[DecisionState]]:
+        """The decisions by step id; those about the whole run under None."""
+        found: dict[str | None, list[DecisionState]] = {}
+        for decision in self.state.decisions:
+            found.setdefault(decision.step_id, []).append(decision)
+        return found
+
+    def decided(self, step_id: str | None, point: str) -> DecisionState | None:
+        """The last decision of a step at this point."""
+        return next((one for one in reversed(self.decisions.get(step_id, ())) if one.point == point), None)
+
+    @cached_property
+    def culprits(self) -> dict[str, list[str]]:
+        """For each step downstream of failed ones: those steps, first failed first, at most six."""
+        targets: dict[str, list[str]] = {}
+        for into in self.links_into.values():
+            for link in into:
+                targets.setdefault(link.source, []).append(link.target)
+        found: dict[str, list[str]] = {}
+        failed = [step for step in self.state.steps.values() if step.status == "failed"]
+        for step in sorted(failed, key=lambda step: step.finished_us or 0):
+            _mark(step.step_id, targets, found)
+        return found
+
+    def since_start(self, us: int | None) -> float | None:
+        """Milliseconds from the begin of the run."""
+        return span_ms(self.state.started_us, us)
+
+
+def _mark(culprit: str, targets: Mapping[str, list[str]], found: dict[str, list[str]]) -> None:
+    """Note a culprit at everything downstream of it.
+
+    A step that has enough of them is not passed through again: so has everything after it. That keeps the
+    work proportional to the size of the graph, however many steps failed.
+    """
+    stack = list(targets.get(culprit, ()))
+    while stack:
+        step_id = stack.pop()
+        known = found.setdefault(step_id, [])
+        if culprit not in known and len(known) < _MOST_CULPRITS:
+            known.append(culprit)
+            stack.extend(targets.get(step_id, ()))
+
+
+def span_ms(start_us: int | None, end_us: int | None) -> float | None:
+    """Milliseconds between two times; None when one is not known."""
+    return None if start_us is None or end_us is None else (end_us - start_us) / 1000
+
+
+def counted(steps: Iterable[StepState]) -> Counter[str]:
+    """How many steps have which status."""
+    return Counter(step.status for step in steps)
+
+
+def tally(counts: Mapping[str, int]) -> str:
+    """``5 succeeded, 1 failed and 2 were skipped``."""
+    return listing(
+        f"{counts[status]:,} {words[counts[status] != 1]}"
+        for status, words in _WORDS.items()
+        if counts.get(status)
+    )

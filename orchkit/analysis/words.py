@@ -1,0 +1,79 @@
+"""Numbers, times and lists as people write them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
+
+
+def duration(ms: float | None) -> str:
+    """Milliseconds as people say them: ``0.42 ms``, ``240 ms``, ``1.24 s``, ``3 min 05 s``, ``2 h 07 min``.
+
+    None, NaN and infinities give an en dash.
+    """
+    if ms is None or not math.isfinite(ms):
+        return "–"
+    if ms < 0:
+        return "−" + duration(-ms)
+    if ms < 999.5:
+        return f"{_three_digits(ms)} ms"
+    seconds = ms / 1000
+    if seconds < 59.95:
+        return f"{_three_digits(seconds)} s"
+    return _two_units(round(seconds))
+
+
+def _three_digits(value: float) -> str:
+    """At most three digits that mean something, without trailing zeros after the point."""
+    if value >= 99.95:
+        return f"{value:.0f}"
+    text = f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+    return text.rstrip("0").rstrip(".") or "0"
+
+
+def _two_units(seconds: int) -> str:
+    for size, unit, small_size, small_unit in _STEPS:
+        if seconds >= size:
+            rest = seconds % size // small_size
+            return f"{seconds // size} {unit} {rest:02d} {small_unit}"
+    return f"{seconds} s"
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """``1 step``, ``2 steps``, ``1,000 steps``; ``nouns`` where an s is not enough."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def ordinal(number: int) -> str:
+    """``first`` … ``tenth``, then ``11th``."""
+    if 1 <= number <= len(_ORDINALS):
+        return _ORDINALS[number - 1]
+    tail = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{tail}"
+
+
+def listing(names: Iterable[str], *, most: int = 6) -> str:
+    """``a``, ``a and b``, ``a, b and c``; beyond ``most`` names the rest is counted."""
+    items = list(names)
+    if len(items) > most:
+        items = [*items[: most - 1], f"{len(items) - most + 1:,} more"]
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def shorten(text: str, length: int) -> str:
+    """One line of at most ``length`` characters; what is cut ends in an ellipsis."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def sentence(text: str) -> str:
+    """The text as a sentence of its own: a capital first, a full stop last."""
+    text = text.strip()
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…", ":")) else ".")

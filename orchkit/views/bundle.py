@@ -1,0 +1,33 @@
+"""What notebooks show of a record: the module that records name to be drawn by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from orchkit.model.result import WorkflowResult
+from orchkit.model.workflow import Workflow
+from orchkit.views import runcards, workflowcards
+from orchkit.views.run import Run
+from orchkit.views.runs import Runs
+
+Draw = Callable[[object], dict[str, str]]
+
+_DRAWERS: tuple[tuple[type, Draw], ...] = (
+    (Run, runcards.of_run),
+    (Runs, runcards.of_runs),
+    (WorkflowResult, runcards.of_result),
+    (Workflow, workflowcards.of_workflow),
+)
+
+
+def bundle(obj: object) -> dict[str, str]:
+    """The MIME bundle of a record: ``text/html`` and, where there is a better one, ``text/plain``.
+
+    Anything with a ``frame()`` is shown as a table; of what is not known there is nothing to show.
+    """
+    for kind, draw in _DRAWERS:
+        if isinstance(obj, kind):
+            return draw(obj)
+    if callable(getattr(obj, "frame", None)):
+        return workflowcards.of_frame(obj)
+    return {}

@@ -1,0 +1,347 @@
+"""Records to a diagram: what the nodes, edges and clusters of a workflow are, and how a run coloured them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from orchkit.analysis.facts import Facts, counted, span_ms
+from orchkit.analysis.links import Link, links, workflow_of
+from orchkit.analysis.references import plain_condition
+from orchkit.analysis.words import duration, plural
+from orchkit.model.state import RunState, StepState
+from orchkit.model.workflow import StepDefinition, Workflow
+from orchkit.views.condense import condensed
+from orchkit.views.diagram import Cluster, Diagram, Edge, EdgeKind, Line, Node
+from orchkit.views.palette import BY_PROGRESS
+from orchkit.views.text import clean, shorten, slug
+
+MOST_NODES = 150
+"""With more nodes than this a condensed picture is drawn."""
+MOST_EDGES = 600
+"""With more edges than this, too."""
+
+Path = tuple[str, ...]
+"""Where a step stands: its id, after those of the sub-workflows around it."""
+SubRuns = Mapping[Path, RunState]
+"""The states of the runs of sub-workflows, by the path of their step."""
+
+_PLAIN_TYPES = ("", "task", "map", "workflow", "compensation")
+
+
+def diagram_of(
+    workflow: Workflow | Mapping[str, Any] | None,
+    state: RunState | None = None,
+    *,
+    sub_runs: SubRuns | None = None,
+    most_nodes: int = MOST_NODES,
+) -> Diagram:
+    """The diagram of a definition, or of a run when a state is given.
+
+    Without a workflow the state's own definition is drawn, and without that its steps in their order.
+    Takes time in proportion to the number of steps and references.
+    """
+    flow = workflow_of(workflow) or (workflow_of(state.definition) if state is not None else None)
+    draft = _Draft(sub_runs or {})
+    if flow is not None:
+        draft.add_workflow(flow, (), state)
+        title = flow.name
+    else:
+        assert state is not None or workflow is not None, "a workflow or a state is needed"
+        draft.add_bare_run(state or RunState())
+        title = (state.name or state.run_id) if state is not None else ""
+    diagram = draft.diagram(clean(title) or "workflow", flow, state)
+    if len(diagram.nodes) > most_nodes or len(diagram.edges) > MOST_EDGES:
+        return condensed(diagram)
+    return diagram
+
+
+def node_id(path: Path) -> str:
+    """The identifier of a step's node; the same in every picture of the step."""
+    return "step_" + slug("/".join(part.replace("/", "//") for part in path))
+
+
+@dataclass(slots=True)
+class _Anchor:
+    """Where edges into and out of a step end: at its node, or at the border of its cluster."""
+
+    first: str
+    last: str
+    cluster: str | None = None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A diagram in the making."""
+
+    sub_runs: SubRuns
+    nodes: list[Node] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    clusters: list[Cluster] = field(default_factory=list)
+    steps: int = 0
+
+    def diagram(self, title: str, flow: Workflow | None, state: RunState | None) -> Diagram:
+        """What has been gathered."""
+        words = [plural(self.steps, "step")]
+        if flow is not None:
+            words.append(flow.execution_mode)
+        if state is not None:
+            words.append(state.status)
+        caption = f"{title}: {', '.join(words)}"
+        return Diagram(title, tuple(self.nodes), tuple(self.edges), tuple(self.clusters), caption)
+
+    # --- a definition, with or without a run -------------------------------------------------
+
+    def add_workflow(
+        self, flow: Workflow, path: Path, state: RunState | None, cluster: str | None = None
+    ) -> dict[str, _Anchor]:
+        """The steps of a workflow and what connects them; at any depth of sub-workflows."""
+        facts = Facts(state) if state is not None else None
+        anchors: dict[str, _Anchor] = {}
+        for step in flow.steps:
+            anchors[step.step_id] = self._add_step(step, (*path, step.step_id), facts, cluster)
+        for link in links(flow):
+            self._add_link(link, anchors, facts)
+        for step in flow.steps:
+            if step.compensate is not None:
+                self._add_compensation(step, (*path, step.step_id), anchors[step.step_id], facts, cluster)
+        return anchors
+
+    def _add_step(
+        self, step: StepDefinition, path: Path, facts: Facts | None, cluster: str | None
+    ) -> _Anchor:
+        self.steps += 1
+        state = facts.state.steps.get(step.step_id, StepState(step.step_id)) if facts is not None else None
+        node = _node(step, path, state, facts, cluster)
+        if step.workflow is None or not step.workflow.steps:
+            self.nodes.append(node)
+            return _Anchor(node.id, node.id)
+        self.clusters.append(
+            Cluster(
+                f"cluster_{node.id}",
+                node.title,
+                node.status,
+                (*_conditions(node), *node.badges),
+                node.note,
+                node.tooltip,
+                ("cluster", *node.classes),
+                cluster,
+            )
+        )
+        sub_state = self._sub_state(path, state)
+        inner = self.add_workflow(step.workflow, path, sub_state, f"cluster_{node.id}")
+        return _Anchor(*_ends(step.workflow, inner), f"cluster_{node.id}")
+
+    def _sub_state(self, path: Path, state: StepState | None) -> RunState | None:
+        if state is None:
+            return None
+        return self.sub_runs.get(path) or RunState()
+
+    def _add_link(self, link: Link, anchors: Mapping[str, _Anchor], facts: Facts | None) -> None:
+        source, target = anchors[link.source], anchors[link.target]
+        words = {
+            "data": "uses " + ", ".join(link.references),
+            "condition": "when " + ", ".join(link.references),
+            "dependency": "waits for " + link.source,
+            "order": "comes after " + link.source,
+        }
+        taken = [] if facts is None or _was_taken(link, facts) else ["edge_idle"]
+        self._add_edge(source, target, link.kind, words[link.kind], taken)
+
+    def _add_edge(
+        self, source: _Anchor, target: _Anchor, kind: EdgeKind, tooltip: str, more: Iterable[str] = ()
+    ) -> None:
+        self.edges.append(
+            Edge(
+                f"edge_{source.cluster or source.last}_{target.cluster or target.first}",
+                source.last,
+                target.first,
+                kind,
+                tooltip=shorten(tooltip, 300),
+                classes=("edge", f"edge_{kind}", *more),
+                source_cluster=source.cluster,
+                target_cluster=target.cluster,
+            )
+        )
+
+    def _add_compensation(
+        self,
+        step: StepDefinition,
+        path: Path,
+        anchor: _Anchor,
+        facts: Facts | None,
+        cluster: str | None = None,
+    ) -> None:
+        """Drawn where it could happen (a definition) and where it did (a run)."""
+        state = facts.compensations.get(step.step_id) if facts is not None else None
+        assert step.compensate is not None
+        if facts is not None and state is None:
+            return
+        tool = step.compensate.tool_name
+        status = state.status if state is not None else None
+        node = Node(
+            "compensate_" + node_id(path),
+            f"undo: {clean(tool)}",
+            "compensation",
+            status,
+            lines=_error_lines(state),
+            badges=_attempt_badges(state),
+            note=_took(state),
+            tooltip=_tooltip(f"undoes {step.step_id}", tool, state),
+            classes=_classes("compensation", "compensation", status),
+            cluster=cluster,
+            tool=tool,
+        )
+        self.nodes.append(node)
+        self._add_edge(anchor, _Anchor(node.id, node.id), "compensation", f"undoes {step.step_id}")
+
+    # --- a run without a definition ----------------------------------------------------------
+
+    def add_bare_run(self, state: RunState) -> None:
+        """The steps of an operation or an orchestrator, one after the other as they were scheduled."""
+        facts = Facts(state)
+        steps = sorted(facts.own_steps, key=lambda step: step.scheduled_us or 0)
+        anchors = []
+        for step in steps:
+            self.steps += 1
+            definition = StepDefinition(
+                step_id=step.step_id, tool_name=step.name, node_type=step.node_type or "task"
+            )
+            node = _node(definition, (step.step_id,), step, facts, None)
+            self.nodes.append(node)
+            anchors.append(_Anchor(node.id, node.id))
+        for before, after in pairwise(anchors):
+            self._add_edge(before, after, "order", "comes after")
+        for undone, step in facts.compensations.items():
+            definition = StepDefinition(step_id=undone, tool_name="", compensate={"tool": step.name})  # type: ignore[arg-type]
+            anchor = _Anchor(node_id((undone,)), node_id((undone,)))
+            self._add_compensation(definition, (undone,), anchor, facts)
+
+
+def _ends(flow: Workflow, anchors: Mapping[str, _Anchor]) -> tuple[str, str]:
+    """A node of the cluster that edges into it reach, and one that edges out of it leave."""
+    return anchors[flow.steps[0].step_id].first, anchors[flow.steps[-1].step_id].last
+
+
+def _was_taken(link: Link, facts: Facts) -> bool:
+    """Whether the run went along this edge: the source succeeded and the target began."""
+    steps = facts.state.steps
+    source, target = steps.get(link.source), steps.get(link.target)
+    if source is None or target is None or source.status != "success":
+        return False
+    return target.status not in ("pending", "skipped")
+
+
+# --- what a node says ----------------------------------------------------------------------
+
+
+def _node(
+    step: StepDefinition, path: Path, state: StepState | None, facts: Facts | None, cluster: str | None
+) -> Node:
+    status = state.status if state is not None else None
+    kind = "map" if step.is_map else "workflow" if step.workflow is not None else "step"
+    items = facts.items.get(step.step_id, []) if facts is not None else []
+    tool = step.tool_name or (step.workflow.name if step.workflow is not None else "")
+    tally = _tally(items)
+    return Node(
+        node_id(path),
+        clean(step.step_id),
+        kind,  # type: ignore[arg-type]
+        status,
+        lines=(*_tool_lines(step, tool), *_condition_lines(step, facts), *_error_lines(state)),
+        badges=(*_map_badges(step, tally), *_attempt_badges(state), *_undo_badges(step, facts)),
+        note=_took(state),
+        tally=tally,
+        tooltip=_tooltip(step.step_id, tool, state, step),
+        classes=_classes("step", step.node_type if step.node_type != "task" else kind, status),
+        cluster=cluster,
+        tool=tool,
+    )
+
+
+def _classes(what: str, node_type: str, status: str | None) -> tuple[str, ...]:
+    node_type = "task" if node_type == "step" else node_type
+    classes = (what, f"type_{slug(node_type)}")
+    return classes if status is None else (*classes, f"status_{slug(status)}")
+
+
+def _tool_lines(step: StepDefinition, tool: str) -> tuple[Line, ...]:
+    label = "" if step.node_type in _PLAIN_TYPES else step.node_type
+    if step.workflow is not None and not label:
+        label = "workflow"
+    shown = "" if tool == step.step_id and not label else tool
+    text = " · ".join(part for part in (label, shown) if part)
+    return (Line(clean(text), "tool"),) if text else ()
+
+
+def _condition_lines(step: StepDefinition, facts: Facts | None) -> tuple[Line, ...]:
+    if not step.when:
+        return ()
+    text = f"if {clean(plain_condition(step.when)).replace('steps.', '')}"
+    decision = facts.decided(step.step_id, "condition") if facts is not None else None
+    return (Line(f"{text} → {decision.decision}" if decision is not None else text, "condition"),)
+
+
+def _conditions(node: Node) -> tuple[str, ...]:
+    """A cluster has no lines below its title: its condition stands beside it."""
+    return tuple(shorten(line.text, 40) for line in node.lines if line.role == "condition")
+
+
+def _error_lines(state: StepState | None) -> tuple[Line, ...]:
+    if state is None or state.status != "failed" or not state.error:
+        return ()
+    return (Line(shorten(state.error, 120), "error"),)
+
+
+def _map_badges(step: StepDefinition, tally: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    if not step.is_map:
+        return ()
+    total = sum(count for _, count in tally)
+    if not total:
+        return (f"×{len(step.over)}",) if isinstance(step.over, list) else ("×n",)
+    return (f"{dict(tally).get('success', 0)}/{total}",)
+
+
+def _attempt_badges(state: StepState | None) -> tuple[str, ...]:
+    tries = len(state.attempts) if state is not None else 0
+    return (f"try {tries}",) if tries > 1 else ()
+
+
+def _undo_badges(step: StepDefinition, facts: Facts | None) -> tuple[str, ...]:
+    """A sign that the step could be undone, where the compensation itself is not drawn."""
+    if step.compensate is None or facts is None or step.step_id in facts.compensations:
+        return ()
+    done = facts.state.steps.get(step.step_id)
+    return ("↶",) if done is not None and done.status == "success" else ()
+
+
+def _took(state: StepState | None) -> str:
+    if state is None:
+        return ""
+    if state.status == "running" and state.progress is not None:
+        return f"{state.progress:.0%}"
+    if state.status == "skipped":
+        return ""
+    took = span_ms(state.scheduled_us, state.finished_us)
+    return "" if took is None else duration(took)
+
+
+def _tally(items: Iterable[StepState]) -> tuple[tuple[str, int], ...]:
+    counts = counted(items)
+    return tuple((status, counts[status]) for status in BY_PROGRESS if counts[status])
+
+
+def _tooltip(what: str, tool: str, state: StepState | None, step: StepDefinition | None = None) -> str:
+    parts = [what + (f" calls {tool}" if tool and tool != what else "")]
+    if state is not None:
+        parts.append(state.status)
+        if state.attempts:
+            parts.append(plural(len(state.attempts), "attempt"))
+        parts += [text for text in (_took(state), state.reason, state.error) if text]
+    if step is not None and step.when:
+        parts.append(f"if {step.when}")
+    if step is not None and step.description:
+        parts.append(step.description)
+    return shorten(" · ".join(parts), 300)

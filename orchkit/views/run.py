@@ -1,0 +1,194 @@
+"""A run as it stands in the store: its state, its tables, its picture, its explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchkit.analysis import frames
+from orchkit.analysis.explain import explain_run, explain_step
+from orchkit.analysis.facts import span_ms
+from orchkit.analysis.links import workflow_of
+from orchkit.errors import UnknownNameError
+from orchkit.model.display import Displayable
+from orchkit.model.event import Event
+from orchkit.model.result import RunStatus
+from orchkit.model.state import RunState, fold
+from orchkit.model.workflow import Workflow
+from orchkit.views.dag import Dag
+from orchkit.views.picture import MOST_NODES, Path, diagram_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Record(frames.Readable, Protocol):
+    """The read side of a store."""
+
+    def query(self, query: str, params: Any = None) -> list[tuple[Any, ...]]:
+        """Rows as tuples."""
+        ...
+
+    def events(self, run_id: str) -> list[Event]:
+        """The events of a run in order."""
+        ...
+
+
+class Explanation(str):
+    """A text that is shown as it is, without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class Run(Displayable):
+    """The record of one run; everything is read from the store when it is asked for.
+
+    What needs the events raises `UnknownNameError` when the store has no such run; showing never raises.
+    """
+
+    def __init__(self, store: Record, run_id: str) -> None:
+        self._store = store
+        self._id = run_id
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._id
+
+    # --- facts -----------------------------------------------------------------------------
+
+    @property
+    def state(self) -> RunState:
+        """The run as its events tell it, up to now."""
+        events = self._store.events(self._id)
+        if not events:
+            raise UnknownNameError("run", self._id)
+        return fold(events)
+
+    @property
+    def status(self) -> RunStatus:
+        """``running``, ``paused``, ``success``, ``failed``, ``partial`` or ``cancelled``."""
+        return self.state.status
+
+    @property
+    def name(self) -> str:
+        """The name of the workflow, operation or orchestrator."""
+        return self.state.name
+
+    @property
+    def duration_ms(self) -> float | None:
+        """Milliseconds from begin to end; None before the end."""
+        state = self.state
+        return span_ms(state.started_us, state.finished_us)
+
+    @property
+    def definition(self) -> Workflow | None:
+        """What was run; None for runs that are not of a workflow."""
+        return workflow_of(self.state.definition)
+
+    # --- tables ----------------------------------------------------------------------------
+
+    def steps(self) -> pd.DataFrame:
+        """The steps, one row each: see `orchkit.analysis.frames.steps`."""
+        return frames.steps(self._store, self._id)
+
+    def attempts(self) -> pd.DataFrame:
+        """The attempts, one row each: see `orchkit.analysis.frames.attempts`."""
+        return frames.attempts(self._store, self._id)
+
+    def decisions(self) -> pd.DataFrame:
+        """The decisions, one row each: see `orchkit.analysis.frames.decisions`."""
+        return frames.decisions(self._store, self._id)
+
+    def evidence(self) -> pd.DataFrame:
+        """The evidence, one row each: see `orchkit.analysis.frames.evidence`."""
+        return frames.evidence(self._store, self._id)
+
+    def events(self) -> pd.DataFrame:
+        """The raw events, one row each: see `orchkit.analysis.frames.events`."""
+        return frames.events(self._store, self._id)
+
+    # --- views -----------------------------------------------------------------------------
+
+    def explain(self, step_id: str | None = None) -> Explanation:
+        """The run, or one step of it, in plain words. Raises `UnknownNameError` for an unknown step."""
+        state = self.state
+        return Explanation(explain_run(state) if step_id is None else explain_step(state, step_id))
+
+    def dag(self, *, most_nodes: int = MOST_NODES) -> Dag:
+        """The picture; with more nodes than ``most_nodes`` a condensed one."""
+        return self.dag_of(self.state, most_nodes=most_nodes)
+
+    def dag_of(self, state: RunState, *, most_nodes: int = MOST_NODES) -> Dag:
+        """The picture of a state of this run."""
+        return Dag(diagram_of(None, state, sub_runs=self._sub_runs(state), most_nodes=most_nodes))
+
+    def _sub_runs(self, state: RunState) -> Mapping[Path, RunState]:
+        """The states of the runs of sub-workflows, by the path of their step, at any depth."""
+        found: dict[Path, RunState] = {}
+        todo: list[tuple[Path, str, RunState]] = [((), self._id, state)]
+        while todo:
+            path, run_id, parent = todo.pop()
+            if not any(step.node_type == "workflow" for step in parent.steps.values()):
+                continue
+            for sub_id, step_id in self._store.query(
+                "SELECT run_id, parent_step_id FROM runs WHERE parent_run_id = ? ORDER BY started_at",
+                [run_id],
+            ):
+                sub_path = (*path, str(step_id))
+                found[sub_path] = fold(self._store.events(sub_id))
+                todo.append((sub_path, sub_id, found[sub_path]))
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything on the record as plain values: the facts of the run, its definition and its events."""
+        events = self._store.events(self._id)
+        if not events:
+            raise UnknownNameError("run", self._id)
+        state = fold(events)
+        return {
+            "run_id": self._id,
+            "kind": state.kind,
+            "name": state.name,
+            "status": state.status,
+            "started_at": _iso(events[0].time),
+            "finished_at": _iso(events[-1].time) if state.finished_us is not None else None,
+            "duration_ms": span_ms(state.started_us, state.finished_us),
+            "error": state.error,
+            "definition": dict(state.definition) if state.definition is not None else None,
+            "events": [_event(event) for event in events],
+        }
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Run):
+            return NotImplemented
+        return (self._store, self._id) == (other._store, other._id)
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        try:
+            state = self.state
+        except Exception as error:  # a repr must never raise
+            return f"<Run {self._id}: {error}>"
+        return f"<Run {state.name} {state.status} {self._id}>"
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat()
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "seq": event.seq,
+        "ts": _iso(event.time),
+        "kind": event.kind,
+        "step_id": event.step_id,
+        "attempt": event.attempt,
+        "payload": dict(event.payload),
+    }

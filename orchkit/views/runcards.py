@@ -1,0 +1,270 @@
+"""How runs, their results and the list of runs show themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from orchkit.analysis.explain import explain_run
+from orchkit.analysis.facts import Facts, counted, span_ms, tally
+from orchkit.analysis.words import duration, plural
+from orchkit.errors import OrchkitError
+from orchkit.model.event import Event
+from orchkit.model.result import StepResult, WorkflowResult
+from orchkit.model.state import DecisionState, RunState, StepState
+from orchkit.views.cards import (
+    Cell,
+    Html,
+    card,
+    code,
+    details,
+    html,
+    moment,
+    muted,
+    note,
+    preview,
+    status_chip,
+    story,
+    table,
+)
+from orchkit.views.dag import Dag
+from orchkit.views.run import Run
+from orchkit.views.runs import Runs
+from orchkit.views.workflowcards import picture
+
+_NEWEST = 20
+_MOST_ROWS = 100
+_MOST_ITEMS = 50
+
+
+# --- one run -------------------------------------------------------------------------------
+
+
+def of_run(run: Any) -> dict[str, str]:
+    """A run: its facts, its picture, its steps; decisions, evidence and the story folded away."""
+    assert isinstance(run, Run)
+    try:
+        state = run.state
+    except Exception as error:  # showing never raises: it says what was wrong
+        return {"text/html": card(f"Run {run.id}", [], note(f"cannot be shown: {error}"))}
+    dag = run.dag_of(state)
+    return {"text/plain": _text(state, dag), "text/html": _run_card(state, dag, [])}
+
+
+def _text(state: RunState, dag: Dag) -> str:
+    """The story, then one line per step."""
+    return "\n".join([explain_run(state), *repr(dag).split("\n")[1:]])
+
+
+def _run_card(state: RunState, dag: Dag, more: list[tuple[str, Cell]]) -> Html:
+    facts = Facts(state)
+    return card(
+        state.name or state.run_id,
+        [*_facts(facts), *more],
+        note(state.error) if state.error else Html(""),
+        picture(dag),
+        _steps(facts),
+        *_folded(facts),
+        head=status_chip(state.status),
+    )
+
+
+def _facts(facts: Facts) -> list[tuple[str, Cell]]:
+    state = facts.state
+    attempts = sum(len(step.attempts) for step in state.steps.values())
+    took = span_ms(state.started_us, state.finished_us)
+    return [
+        ("", code(state.run_id)),
+        ("started", moment(state.started_us)),
+        ("took", duration(took) if took is not None else None),
+        ("steps", tally(counted(facts.own_steps)) or "none"),
+        ("attempts", str(attempts)),
+        ("user", state.user_id),
+        ("session", state.session_id),
+        ("case file", state.casefile_id),
+        ("part of", code(state.parent_run_id) if state.parent_run_id else None),
+    ]
+
+
+def _steps(facts: Facts) -> Html:
+    rows = [*facts.own_steps, *facts.compensations.values()]
+    if not rows:
+        return muted("No step is on the record.")
+    columns = ("step", "calls", "status", "attempts", "took", "result")
+    shown = table(map(_step, rows), columns, right=("attempts", "took"), most=_MOST_ROWS)
+    items = [item for several in facts.items.values() for item in several]
+    if not items:
+        return shown
+    # what failed is what people look for
+    items.sort(key=lambda item: item.status == "success")
+    inner = table(map(_step, items), columns, right=("attempts", "took"), most=_MOST_ITEMS)
+    return Html(shown + details(f"{plural(len(items), 'item')} of maps", inner))
+
+
+def _step(step: StepState) -> list[Cell]:
+    took = span_ms(step.scheduled_us, step.finished_us)
+    return [
+        step.step_id,
+        step.name,
+        status_chip(step.status),
+        str(len(step.attempts)) if step.attempts else "",
+        duration(took) if took is not None and step.status != "skipped" else "",
+        _outcome(step),
+    ]
+
+
+def _outcome(step: StepState) -> Html:
+    if step.status == "success":
+        return preview(step.output)
+    if step.status == "running" and step.progress is not None:
+        return html(f"{step.progress:.0%} {step.progress_message or ''}")
+    return html(" · ".join(text for text in (step.error, step.reason) if text)[:300])
+
+
+def _folded(facts: Facts) -> Iterator[Html]:
+    state = facts.state
+    if state.decisions:
+        heads = ("#", "step", "point", "decision", "why", "based on")
+        rows = (_decision(number, one) for number, one in enumerate(state.decisions[:_MOST_ROWS], 1))
+        shown = table(rows, heads, right=("#",), total=len(state.decisions))
+        yield details(plural(len(state.decisions), "decision"), shown)
+    if state.evidence:
+        pieces = map(_evidence, state.evidence[:_MOST_ROWS])
+        heads_of_evidence = ("step", "type", "source", "confidence", "data")
+        shown = table(pieces, heads_of_evidence, right=("confidence",), total=len(state.evidence))
+        yield details(plural(len(state.evidence), "piece of evidence", "pieces of evidence"), shown)
+    yield details("In words", story(explain_run(state)))
+
+
+def _decision(number: int, decision: DecisionState) -> list[Cell]:
+    attempt = (
+        f" (attempt {decision.attempt})" if decision.attempt is not None and decision.attempt > 1 else ""
+    )
+    by = "" if decision.by_engine else " · step"
+    return [
+        str(number),
+        (decision.step_id or "the run") + attempt,
+        f"{decision.point}{by}",
+        decision.decision,
+        decision.rationale,
+        preview(decision.payload.get("input_data"), 120),
+    ]
+
+
+def _evidence(event: Event) -> list[Cell]:
+    payload = event.payload
+    confidence = payload.get("confidence_score")
+    return [
+        event.step_id,
+        payload.get("type"),
+        payload.get("source"),
+        f"{confidence:g}" if confidence is not None else "",
+        preview(payload.get("data"), 160),
+    ]
+
+
+# --- results -------------------------------------------------------------------------------
+
+
+def of_result(result: Any) -> dict[str, str]:
+    """The outcome of a run; with its picture when its record can be read."""
+    assert isinstance(result, WorkflowResult)
+    more: list[tuple[str, Cell]] = [("", "replayed from the record" if result.replayed else None)]
+    record = _record_of(result)
+    if record is not None:
+        return {"text/plain": _result_text(result), "text/html": _run_card(*record, more)}
+    facts: list[tuple[str, Cell]] = [
+        ("", code(result.run_id)),
+        ("started", moment(result.started_us)),
+        ("took", duration(result.duration_ms)),
+        *more,
+    ]
+    columns = ("step", "status", "attempts", "took", "result")
+    steps = table(
+        map(_step_result, result.steps.values()), columns, right=("attempts", "took"), most=_MOST_ROWS
+    )
+    body = [note(result.error) if result.error else Html(""), steps]
+    return {
+        "text/plain": _result_text(result),
+        "text/html": card(result.name, facts, *body, head=status_chip(result.status)),
+    }
+
+
+def _record_of(result: WorkflowResult) -> tuple[RunState, Dag] | None:
+    """What the store knows of it; None when it was not recorded or the store is closed by now."""
+    try:
+        run = result.run
+        state = run.state
+    except OrchkitError:
+        return None
+    return (state, run.dag_of(state)) if isinstance(run, Run) else None
+
+
+def _step_result(step: StepResult) -> list[Cell]:
+    why = html(" · ".join(text for text in (step.error, step.reason) if text)[:300])
+    return [
+        step.step_id,
+        status_chip(step.status),
+        str(step.attempts) if step.attempts else "",
+        duration(step.duration_ms) if step.duration_ms is not None else "",
+        preview(step.output) if step.success else why,
+    ]
+
+
+def _result_text(result: WorkflowResult) -> str:
+    replayed = ", replayed from the record" if result.replayed else ""
+    lines = [
+        f"{result.name}: {result.status} after {duration(result.duration_ms)}{replayed} ({result.run_id})"
+    ]
+    wide = max((len(step_id) for step_id in result.steps), default=0)
+    for step in list(result.steps.values())[:_MOST_ROWS]:
+        tries = f", {step.attempts} attempts" if step.attempts > 1 else ""
+        why = step.error or step.reason
+        lines.append(f"  {step.step_id:<{min(wide, 40)}}  {step.status}{tries}" + (f": {why}" if why else ""))
+    if len(result.steps) > _MOST_ROWS:
+        lines.append(f"  … and {len(result.steps) - _MOST_ROWS:,} more")
+    return "\n".join(lines)
+
+
+# --- the list of runs ----------------------------------------------------------------------
+
+
+def of_runs(runs: Any) -> dict[str, str]:
+    """The newest runs, newest first."""
+    assert isinstance(runs, Runs)
+    try:
+        count, frame = len(runs), runs.frame(limit=_NEWEST)
+    except Exception as error:  # showing never raises: it says what was wrong
+        return {"text/html": card("Runs", [], note(f"cannot be shown: {error}"))}
+    if not count:
+        return {"text/html": card("Runs", [], muted("No run is on the record yet."))}
+    columns = ["run_id", "name", "status", "started_at", "duration_ms", "error"]
+    newest = [dict(zip(columns, row, strict=True)) for row in frame[columns].to_numpy(object).tolist()][::-1]
+    shown = table(
+        map(_run_row, newest),
+        ("run", "name", "status", "started", "took", "error"),
+        right=("took",),
+        total=count,
+    )
+    return {
+        "text/plain": "\n".join([repr(runs), *map(_run_line, newest)]),
+        "text/html": card("Runs", [("", plural(count, "run"))], shown),
+    }
+
+
+def _run_row(row: dict[str, Any]) -> list[Cell]:
+    return [
+        code(row["run_id"]),
+        row["name"],
+        status_chip(row["status"]),
+        moment(row["started_at"].to_pydatetime()),
+        duration(row["duration_ms"]),
+        row["error"] if isinstance(row["error"], str) else "",
+    ]
+
+
+def _run_line(row: dict[str, Any]) -> str:
+    started = moment(row["started_at"].to_pydatetime())
+    return (
+        f"  {row['run_id']}  {started}  {row['status']:<9}  {duration(row['duration_ms']):>9}  {row['name']}"
+    )
