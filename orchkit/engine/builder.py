@@ -226,7 +226,9 @@ class WorkflowBuilder:
         steps = [self._with_item(index, step) for index, step in enumerate(self._steps)]
         fields = {"name": self._name, "steps": tuple(steps), **fresh(self._settings)}
         workflow = _made(Workflow, fields, where, problems)
-        problems += [problem for problem in check(workflow, self._registry) if not self._is_settled(problem)]
+        # A kit's registry knows its services; the registry that kits are built over cannot.
+        found = check(workflow, self._registry, services_to_come=self._registry.parent is None)
+        problems += [problem for problem in found if not self._is_settled(problem)]
         if problems:
             raise WorkflowValidationError(self._name, problems)
         return workflow

@@ -34,9 +34,10 @@ class Use:
 class Draft:
     """A workflow with the look-ups that its checks need."""
 
-    def __init__(self, workflow: Workflow, registry: Registry) -> None:
+    def __init__(self, workflow: Workflow, registry: Registry, *, services_to_come: bool = False) -> None:
         self.workflow = workflow
         self.registry = registry
+        self.services_to_come = services_to_come
         self.position: dict[str, int] = {}
         """Where each step id is used first."""
         self.repeated: set[str] = set()

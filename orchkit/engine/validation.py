@@ -25,9 +25,19 @@ _ITEM_ID = re.compile(r"(.*)\[\d+\]", re.DOTALL)
 Pairs = Collection[tuple[str, str]]
 
 
-def check(workflow: Workflow, registry: Registry, *, executors: Collection[str] = EXECUTORS) -> list[Problem]:
-    """All mistakes of a definition, those of its sub-workflows included; empty when it can run."""
-    return _check(Draft(workflow, registry), executors, None)
+def check(
+    workflow: Workflow,
+    registry: Registry,
+    *,
+    executors: Collection[str] = EXECUTORS,
+    services_to_come: bool = False,
+) -> list[Problem]:
+    """All mistakes of a definition, those of its sub-workflows included; empty when it can run.
+
+    With ``services_to_come`` a missing parameter that could only be a service is no mistake yet: the kit
+    that will run the workflow may have it.
+    """
+    return _check(Draft(workflow, registry, services_to_come=services_to_come), executors, None)
 
 
 def _check(draft: Draft, executors: Collection[str], context: Collection[str] | None) -> list[Problem]:
@@ -157,7 +167,7 @@ def _sub_workflow_problems(
         if getattr(step, setting) is not None:
             cause = f"{setting} has no effect on a sub-workflow"
             yield Problem(where, cause, "set it on the steps inside, or use its with_timeout")
-    inner = Draft(step.workflow, draft.registry)
+    inner = Draft(step.workflow, draft.registry, services_to_come=draft.services_to_come)
     for problem in _check(inner, executors, step.parameters.keys()):
         yield Problem(f"{where} > {problem.where}", problem.cause, problem.hint)
 

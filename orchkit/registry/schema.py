@@ -58,6 +58,20 @@ def parameters_adapter(
         return _adapter(name, checked, extra=extra)
 
 
+def exists_only_in_python(annotation: Any) -> bool:
+    """Whether no value written as data can become this type: a class that pydantic cannot read.
+
+    Parameters of such types are what services are made for.
+    """
+    if not isinstance(annotation, type):
+        return False
+    try:
+        TypeAdapter(annotation)
+    except _UNUSABLE:
+        return True
+    return False
+
+
 def _adapter(name: str, parameters: Sequence[ParameterSpec], *, extra: bool) -> TypeAdapter[dict[str, Any]]:
     fields = {p.name: (Required if p.required else NotRequired)[_checked(p.annotation)] for p in parameters}
     shape = _make_typed_dict(name, fields)
