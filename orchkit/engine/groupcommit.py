@@ -14,9 +14,9 @@ _commits = weakref.WeakKeyDictionary()
 class GroupCommit:
     """The barrier of one store on one loop."""
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, store: Store) -> None:
+        # Neither the store nor the loop: it is their weak entry in `_commits`, and must not keep them alive.
         self._store = weakref.ref(store)
-        self._loop = loop
         self._waiting: list[asyncio.Future[None]] = []
 
     def barrier(self) -> asyncio.Future[None]:
@@ -26,9 +26,10 @@ class GroupCommit:
         that become ready together share one transaction. It runs on the loop, not in a thread:
         handing over would cost more than the commit itself.
         """
-        future = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
         if not self._waiting:
-            self._loop.call_soon(self._flush)
+            loop.call_soon(self._flush)
         self._waiting.append(future)
         return future
 
@@ -56,5 +57,5 @@ def group_commit(store: Store) -> GroupCommit:
     of_loop = _commits.setdefault(loop, weakref.WeakKeyDictionary())
     found = of_loop.get(store)
     if found is None:
-        found = of_loop[store] = GroupCommit(store, loop)
+        found = of_loop[store] = GroupCommit(store)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from orchkit.engine.groupcommit import group_commit
+from orchkit.engine.groupcommit import GroupCommit, group_commit
 from orchkit.ids import new_id
 from orchkit.model import event as ev
 from orchkit.model.request import Durability
@@ -28,7 +28,7 @@ class RunRecorder:
         self._store = store
         self._append = store.append
         self._durable = durability == "sync"
-        self._commit = group_commit(store)
+        self._commit: GroupCommit | None = None
         self._once: set[tuple[str, ...]] = set()
         self.run_id = run_id
         self.durability: Durability = durability
@@ -64,6 +64,8 @@ class RunRecorder:
             if self._store.log.pending > EXIT_BUFFER:
                 self._store.commit()
             return
+        if self._commit is None:  # not before: a recorder may be made off the loop
+            self._commit = group_commit(self._store)
         await self._commit.barrier()
 
     def first_time(self, *key: str) -> bool:
