@@ -118,7 +118,9 @@ class Kit(Displayable):
 
     async def dispatch(self, request: Request) -> Response:
         """Perform one operation: see `Orchestrator.dispatch`."""
-        return await self.orchestrator.dispatch(request, durability=self.engine.durability)
+        response = await self.orchestrator.dispatch(request, durability=self.engine.durability)
+        self._remember(response.metadata["run_id"])
+        return response
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -143,8 +145,8 @@ class Kit(Displayable):
     def _open_run(self, run_id: str) -> Run:
         return Run(self.store, run_id)
 
-    def _remember(self, result: WorkflowResult) -> None:
-        self._last_run_id = result.run_id
+    def _remember(self, run_id: str) -> None:
+        self._last_run_id = run_id
 
     # --- the end ---------------------------------------------------------------------------
 

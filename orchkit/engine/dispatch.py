@@ -17,6 +17,7 @@ from orchkit.engine.policies import PolicyChoice, PolicyEngine
 from orchkit.engine.recorder import RunRecorder, StepScope, current_scope
 from orchkit.engine.sessions import SessionLifecycleHook, SessionOrchestrator
 from orchkit.engine.steprun import run_step
+from orchkit.errors import StoreClosedError
 from orchkit.executors.body import Bodies
 from orchkit.ids import new_id
 from orchkit.model import event as ev
@@ -83,6 +84,11 @@ class Orchestrator:
         """The clock of the store."""
         return self.store.clock
 
+    def check_open(self) -> None:
+        """Raise `StoreClosedError` when nothing can be recorded any more, before anything is done."""
+        if self.store.closed:
+            raise StoreClosedError(f"{self.store!r}: open it again to run anything")
+
     async def dispatch(self, request: Request, *, durability: Durability = "sync") -> Response:
         """Perform one operation as a run of its own and return its response.
 
@@ -90,6 +96,7 @@ class Orchestrator:
         operation or parameters that do not fit raise `UnknownNameError` or `ParameterError`, and
         nothing is run or recorded.
         """
+        self.check_open()
         target = self.registry.resolve(request.operation)
         params = self.registry.validate(target, request.payload)
         operation = self.prepare(target, directives=request.directives)
@@ -171,10 +178,10 @@ class Orchestrator:
             hooks = self.hooks.filter_hooks(
                 choice.policy.hooks, directives.skip_hooks, directives.execution_mode
             )
-            if hooks.before:
-                await self.hooks.run_hooks("before", hooks, call)
-            # 6. execute
             try:
+                if hooks.before:
+                    await self.hooks.run_hooks("before", hooks, call)
+                # 6. execute
                 status, output = await self._execute(operation, directives, params, scope)
             except Exception as error:
                 if hooks.failed:

@@ -66,7 +66,8 @@ class RunHandle(Displayable):
             self._loop.call_soon_threadsafe(action, *args)
 
     def __await__(self) -> Generator[Any, None, WorkflowResult]:
-        return asyncio.wrap_future(self._future).__await__()
+        # Shielded: whoever gives up waiting (`asyncio.wait_for`) does not cancel the run; see `cancel`.
+        return asyncio.shield(asyncio.wrap_future(self._future)).__await__()
 
     def __repr__(self) -> str:
         return f"<RunHandle {self.run_id} of {self._execution.workflow.name!r}: {self.status}>"

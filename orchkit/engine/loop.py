@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ class LoopThread:
                 self._loop = asyncio.new_event_loop()
                 self._pid = os.getpid()
                 self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="orchkit-loop", daemon=True
+                    target=_serve, args=(self._loop,), name="orchkit-loop", daemon=True
                 )
                 self._thread.start()
             return self._loop
@@ -42,6 +43,13 @@ class LoopThread:
     def is_current(self) -> bool:
         """Whether the caller is on that thread, where waiting for it would never end."""
         return threading.current_thread() is self._thread
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop for good: a task that ends with Ctrl-C stops it, but the others still need it."""
+    while True:
+        with suppress(KeyboardInterrupt, SystemExit):
+            loop.run_forever()
 
 
 loop_thread = LoopThread()

@@ -29,13 +29,17 @@ def run_options(
         for name in arguments
         if name not in RunArguments.__annotations__
     ]
-    directives = arguments.get("directives") or NO_DIRECTIVES
-    chosen = arguments.get("durability") or directives.durability or durability
+    directives: Any = arguments.get("directives") or NO_DIRECTIVES
+    chosen = arguments.get("durability") or getattr(directives, "durability", None) or durability
     if chosen not in get_args(Durability):
         hint = f"use {', '.join(get_args(Durability))}"
         problems.append(Problem("durability", f"unknown value {chosen!r}", hint))
     if not isinstance(context, Mapping | None):
         problems.append(Problem("context", f"expected a mapping, got {type(context).__name__}"))
+    if not isinstance(directives, ExecutionDirective):
+        problems.append(
+            Problem("directives", f"expected ExecutionDirective, got {type(directives).__name__}")
+        )
     if problems:
         raise ParameterError("run", problems)
     return RunOptions(

@@ -33,7 +33,7 @@ class WorkflowEngine:
         *,
         durability: Durability = "sync",
         open_run: Callable[[str], Any] | None = None,
-        on_finished: Callable[[WorkflowResult], None] | None = None,
+        on_finished: Callable[[str], None] | None = None,
     ) -> None:
         self.orchestrator = orchestrator or Orchestrator(registry=method_registry)
         self.registry = method_registry or self.orchestrator.registry
@@ -60,7 +60,7 @@ class WorkflowEngine:
         Raises:
             WorkflowValidationError: The definition is not sound; nothing has run.
             CodecError: The context cannot be stored; nothing has run.
-            StoreError: The record cannot be written.
+            StoreError: The record cannot be written, or the store is closed.
         """
         return await self._finished(self._execution(workflow, user_id, context, arguments))
 
@@ -70,22 +70,18 @@ class WorkflowEngine:
         user_id: str | None,
         context: Mapping[str, Any] | None,
         arguments: RunArguments,
-    ) -> Callable[[], Execution]:
-        """A maker, because an execution belongs to the loop that it is made on."""
-        compiled = self._compiled.get(workflow)
+    ) -> Execution:
+        self.orchestrator.check_open()
         options = run_options(user_id, context, arguments, self.durability)
-        return lambda: Execution(self.orchestrator, compiled, options)
+        return Execution(self.orchestrator, self._compiled.get(workflow), options)
 
-    async def _finished(
-        self, make: Callable[[], Execution], made: list[Execution] | None = None
-    ) -> WorkflowResult:
-        execution = make()
-        if made is not None:
-            made.append(execution)
-        result = await execution.run()
+    async def _finished(self, execution: Execution) -> WorkflowResult:
+        try:
+            result = await execution.run()
+        finally:
+            if self._on_finished is not None and execution.status != "pending":
+                self._on_finished(execution.run_id)
         result._open_run = self._open_run
-        if self._on_finished is not None:
-            self._on_finished(result)
         return result
 
     def start(
@@ -96,17 +92,10 @@ class WorkflowEngine:
         **arguments: Unpack[RunArguments],
     ) -> RunHandle:
         """Begin a run in the background; arguments and errors as for `execute`."""
-        make = self._execution(workflow, user_id, context, arguments)
-        loop = loop_thread.loop
-
-        async def begin() -> Execution:
-            return make()
-
         if loop_thread.is_current:
             raise ExecutionError("an async step cannot start a run like this: use await execute(...)")
-        execution = loop_thread.submit(begin()).result()
-        future = loop_thread.submit(self._finished(lambda: execution))
-        return RunHandle(execution, future, loop)
+        execution = self._execution(workflow, user_id, context, arguments)
+        return RunHandle(execution, loop_thread.submit(self._finished(execution)), loop_thread.loop)
 
     def run(
         self,
