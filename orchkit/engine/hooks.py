@@ -45,7 +45,7 @@ class Hook:
     """Base of hooks: override what you need, sync or async; any object with these methods will do.
 
     A hook that raises leaves a ``hook.failed`` event and nothing else, unless it is ``required``:
-    then the operation fails with `HookError`.
+    then the operation fails with `HookError`, or with its own error if it had failed already.
     """
 
     required: bool = False
@@ -57,7 +57,7 @@ class Hook:
         """Told when it succeeded."""
 
     def failed(self, call: HookCall, error: BaseException) -> Any:
-        """Told when it failed."""
+        """Told when it failed, also when a required hook refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class HookManager:
                     call.step_id,
                     call.scope.attempt,
                 )
-                if bound.required:
+                if bound.required and stage != "failed":
                     raise HookError(bound.name, stage, error) from error
 
 
