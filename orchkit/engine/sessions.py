@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -97,33 +98,43 @@ class SessionOrchestrator:
 
         Two callers, also in two processes, get the same session: whoever registers it first wins.
         """
-        key = f"{user_id}\n{casefile_id or ''}"
         while True:
-            record = self._store.get_state(OPEN, key)
-            if record is not None:
-                session = self.service.get_session(record.value["session_id"])
-                if session.status == "open" and session.casefile_id == casefile_id:
-                    return session
+            found, version = self._registered(user_id, casefile_id)
+            if found is not None:
+                return found
             created = self.service.create_session(user_id, casefile_id)
-            try:
-                self._store.put_state(
-                    OPEN,
-                    key,
-                    {"session_id": created.session_id},
-                    expect_version=0 if record is None else record.version,
-                )
-            except StateConflictError:
-                self.service.close_session(created.session_id)  # somebody was faster: use theirs
-                continue
-            return created
+            if self._register(created, version):
+                return created
+            self.service.close_session(created.session_id)  # somebody was faster: use theirs
+
+    def _registered(self, user_id: str, casefile_id: str | None) -> tuple[Session | None, int]:
+        """The open session that is registered for both, and the version of that entry."""
+        record = self._store.get_state(OPEN, _key(user_id, casefile_id))
+        if record is None:
+            return None, 0
+        session = self.service.get_session(record.value["session_id"])
+        usable = session.status == "open" and session.casefile_id == casefile_id
+        return (session if usable else None), record.version
+
+    def _register(self, session: Session, version: int) -> bool:
+        """Make it the one that is found from now on, unless somebody else was faster."""
+        key, value = _key(session.user_id, session.casefile_id), {"session_id": session.session_id}
+        try:
+            self._store.put_state(OPEN, key, value, expect_version=version)
+        except StateConflictError:
+            return False
+        return True
 
     async def link_session_to_casefile(self, session_id: str, casefile_id: str) -> Session:
-        """Bind a session to a casefile. Raises `UnknownNameError`."""
+        """Bind a session to a casefile, where it is found from now on. Raises `UnknownNameError`."""
         session, version = self.service.load(session_id)
         if session.casefile_id == casefile_id:
             return session
         linked = session.model_copy(update={"casefile_id": casefile_id})
         self.service.save(linked, ev.SESSION_LINKED, version)
+        other, entry = self._registered(linked.user_id, casefile_id)
+        if other is None:
+            self._register(linked, entry)
         return linked
 
     async def track_execution(self, session_id: str, operation: str, result: Any) -> None:
@@ -145,6 +156,10 @@ class SessionOrchestrator:
     def close_session(self, session_id: str) -> Session:
         """End a session."""
         return self.service.close_session(session_id)
+
+
+def _key(user_id: str, casefile_id: str | None) -> str:
+    return json.dumps([user_id, casefile_id])
 
 
 class SessionLifecycleHook(Hook):
