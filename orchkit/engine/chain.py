@@ -70,11 +70,11 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _input_name(registry: Registry, tool: str | Callable[..., Any]) -> str:
-    method = registry.resolve(tool).method
-    services = {name for name, _ in method.services}
-    parameters = [parameter for parameter in method.parameters if parameter.name not in services]
+    target = registry.resolve(tool)
+    services = {name for name, _ in registry.services_of(target.method)}
+    parameters = [parameter for parameter in target.parameters if parameter.name not in services]
     if not parameters:
-        raise DefinitionError(f"{method.name!r} takes no parameter, so it cannot get the previous output")
+        raise DefinitionError(f"{target.name!r} takes no parameter, so it cannot get the previous output")
     return next((parameter.name for parameter in parameters if parameter.required), parameters[0].name)
 
 
