@@ -61,8 +61,8 @@ class ThreadWorkers:
             self._busy += 1
             self._idle.pop().inbox.put(job)
         elif self._busy < self._limit:
+            _Worker(self, job).start()  # raises when the system has no thread left
             self._busy += 1
-            _Worker(self, job).start()
         else:
             self._waiting.append(job)
 
