@@ -75,14 +75,15 @@ def _call(
     injected = {name for name, _ in draft.registry.services_of(target.method)}
     specs = {spec.name: spec for spec in target.parameters if spec.name not in injected}
     missing = [name for name, spec in specs.items() if spec.required and name not in parameters]
+    expected: set[str] = set()
     if draft.services_to_come:
-        injected |= {name for name in missing if exists_only_in_python(specs[name].annotation)}
+        expected = {name for name in missing if exists_only_in_python(specs[name].annotation)}
     # A misspelt parameter is one mistake, not also a missing one; and what holds a reference is not missing.
     misspelt = {
         near for name in parameters.keys() - specs.keys() for near in get_close_matches(name, missing, n=1)
     }
     for problem in _fixed_problems(draft, target, fixed) if fixed or missing else ():
-        if not any(problem.where in names for names in (open_, misspelt, injected)):
+        if not any(problem.where in names for names in (open_, misspelt, expected)):
             yield Problem(where, f"{label}parameter {problem.where!r}: {problem.cause}", problem.hint)
     for name, value in open_.items():
         if name in specs:
