@@ -67,9 +67,7 @@ class WorkflowValidationError(DefinitionError):
         self.problems: tuple[Problem, ...] = tuple(problems)
         count = len(self.problems)
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
-        super().__init__(
-            f"workflow {workflow!r} has {count} problem{'s' if count != 1 else ''}:\n{lines}"
-        )
+        super().__init__(f"workflow {workflow!r} has {count} problem{'s' if count != 1 else ''}:\n{lines}")
 
 
 class ReferenceSyntaxError(DefinitionError):
@@ -243,4 +241,4 @@ class MissingExtraError(OrchkitError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
-        super().__init__(f"{package} is not installed: pip install \"orchkit[{extra}]\"")
+        super().__init__(f'{package} is not installed: pip install "orchkit[{extra}]"')
