@@ -36,7 +36,7 @@ lint: $(VENV)/ready-lint
 	@echo "==> mypy"
 	@$(BIN)/mypy
 	@echo "==> imports"
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 bench: $(VENV)/ready-bench
 	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
