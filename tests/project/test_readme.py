@@ -1,0 +1,37 @@
+"""The README: what it shows was run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_the_example_runs_and_prints_what_it_says(repository: Path, tmp_path: Path) -> None:
+    """The example of the README, copied into a fresh file, gives the output in its comments."""
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (repository / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "example.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Oslo: warm\n")
+    assert "succeeded on the first attempt" in done.stdout
+    assert "nearest with data" in done.stdout
+    assert (tmp_path / "runs.duckdb").exists()
+
+
+def test_its_links_lead_somewhere(repository: Path) -> None:
+    """Every relative link of the README and of ARCHITECTURE.md names a file that is there."""
+    for name in ("README.md", "ARCHITECTURE.md"):
+        text = (repository / name).read_text(encoding="utf-8")
+        targets = [t for t in re.findall(r"\]\(([^)]+)\)", text) if "://" not in t]
+        assert [t for t in targets if not (repository / t.partition("#")[0]).exists()] == []
