@@ -21,6 +21,8 @@ class _Job:
     context: contextvars.Context
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    result: Any = None
+    failure: BaseException | None = None
     abandoned: bool = False
     finished: bool = False
 
@@ -121,34 +123,38 @@ class _Worker(threading.Thread):
                 continue
             try:
                 while job is not None:
-                    _work(job)
-                    job = self._workers._after(self, job)
+                    _call(job)
+                    # First free, then heard of: who gets the result and has more work finds this thread.
+                    following = self._workers._after(self, job)
+                    _report(job)
+                    job = following
             except _Ended:
                 return
 
 
-def _work(job: _Job) -> None:
-    result: Any = None
-    failure: BaseException | None = None
+def _call(job: _Job) -> None:
     try:
-        result = job.context.run(job.function, **job.kwargs)
+        job.result = job.context.run(job.function, **job.kwargs)
     except StopIteration as stop:
-        failure = RuntimeError("the function raised StopIteration")  # a future cannot carry it
-        failure.__cause__ = stop
+        job.failure = RuntimeError("the function raised StopIteration")  # a future cannot carry it
+        job.failure.__cause__ = stop
     except BaseException as error:
-        failure = error
+        job.failure = error
+
+
+def _report(job: _Job) -> None:
     if not job.loop.is_closed():
         try:
-            job.loop.call_soon_threadsafe(_deliver, job.future, result, failure)
+            job.loop.call_soon_threadsafe(_deliver, job)
         except RuntimeError:
             if not job.loop.is_closed():  # closed in between: nobody waits any more
                 raise
 
 
-def _deliver(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
-    if future.done():
+def _deliver(job: _Job) -> None:
+    if job.future.done():
         return  # given up: a late result is dropped
-    if failure is not None:
-        future.set_exception(failure)
+    if job.failure is not None:
+        job.future.set_exception(job.failure)
     else:
-        future.set_result(result)
+        job.future.set_result(job.result)
