@@ -184,11 +184,11 @@ def _policy(facts: Facts, step: StepState) -> Iterator[str]:
 
 
 def _policy_of_run(facts: Facts, step: StepState) -> DecisionState | None:
-    """The choice is recorded once per run and operation, on the step that needed it first."""
+    """The choice is recorded once per run and tool, on the step that needed it first."""
+    steps = facts.state.steps
     for decision in facts.state.decisions:
-        inputs = decision.payload.get("input_data")
-        about_it = isinstance(inputs, Mapping) and inputs.get("operation") == step.name
-        if about_it and decision.point == "policy.selected":
+        other = steps.get(decision.step_id or "")
+        if decision.point == "policy.selected" and other is not None and other.name == step.name:
             return decision
     return None
 

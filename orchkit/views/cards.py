@@ -127,7 +127,7 @@ def status_chip(status: str | None) -> Html:
     return Html(
         f'<span style="display:inline-block;background-color:{look.fill};color:{look.text};'
         f"border:1px solid {look.colour};border-radius:10px;padding:0 9px;font-size:92%;line-height:1.6;"
-        f'white-space:nowrap">{look.sign} {html(status or "unknown")}</span>'
+        f'white-space:nowrap;margin-right:6px">{look.sign} {html(status or "unknown")}</span>'
     )
 
 

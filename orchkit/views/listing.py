@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from orchkit.views.diagram import Diagram, Edge, Node
+from orchkit.views.diagram import Cluster, Diagram, Node
 from orchkit.views.palette import INK, look_of
 from orchkit.views.text import clean, shorten
 
@@ -15,31 +15,54 @@ _CHARACTER = 7.3
 
 
 def listing(diagram: Diagram) -> str:
-    """One line per node: its status, its name, what it comes after."""
-    before: dict[str, list[Edge]] = {}
-    for edge in diagram.edges:
-        before.setdefault(edge.target, []).append(edge)
-    titles = {node.id: node.title for node in diagram.nodes}
-    lines = [clean(diagram.caption or diagram.title)]
-    lines += [_line(node, before.get(node.id, []), titles) for node in diagram.nodes[:_MOST_LINES]]
-    if len(diagram.nodes) > _MOST_LINES:
-        lines.append(f"  … and {len(diagram.nodes) - _MOST_LINES} more")
+    """One line per node: its status, its name, what it comes after; sub-workflows indented."""
+    lines = [clean(diagram.caption or diagram.title), *_rows(diagram)]
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[:_MOST_LINES], f"  … and {len(lines) - _MOST_LINES:,} more"]
     return "\n".join(lines)
 
 
-def _line(node: Node, edges: list[Edge], titles: dict[str, str]) -> str:
-    sources = list(dict.fromkeys(titles.get(edge.source, edge.source) for edge in edges))
+def _rows(diagram: Diagram) -> list[str]:
+    before: dict[str, list[str]] = {}
+    clusters = {cluster.id: cluster for cluster in diagram.clusters}
+    titles = {node.id: node.title for node in diagram.nodes}
+    titles |= {cluster.id: cluster.title for cluster in diagram.clusters}
+    for edge in diagram.edges:
+        source = titles.get(edge.source_cluster or edge.source, edge.source)
+        before.setdefault(edge.target_cluster or edge.target, []).append(source)
+    # a cluster stands where the first of its steps would
+    inside: dict[str | None, list[Node | Cluster]] = {}
+    for node in diagram.nodes:
+        box: Node | Cluster = node
+        parent = node.cluster
+        while parent is not None and parent not in inside:
+            inside[parent] = [box]
+            box = clusters[parent]
+            parent = box.parent
+        inside.setdefault(parent, []).append(box)
+    rows: list[str] = []
+    todo: list[tuple[Node | Cluster, int]] = [(box, 1) for box in reversed(inside.get(None, []))]
+    while todo:
+        box, depth = todo.pop()
+        rows.append("  " * depth + _line(box, before.get(box.id, [])))
+        todo += [(inner, depth + 1) for inner in reversed(inside.get(box.id, []))]
+    return rows
+
+
+def _line(box: Node | Cluster, before: list[str]) -> str:
+    sources = list(dict.fromkeys(before))
     shown = ", ".join(sources[:4]) + (f" and {len(sources) - 4} more" if len(sources) > 4 else "")
-    tool = next((line.text for line in node.lines if line.role == "tool"), "")
+    lines = box.lines if isinstance(box, Node) else ()
+    tool = next((line.text for line in lines if line.role == "tool"), "")
     parts = [
-        node.title,
+        box.title,
         *([f"({tool})"] if tool else []),
         *([f"← {shown}"] if shown else []),
-        *([node.status] if node.status else []),
-        *node.badges,
-        *([node.note] if node.note else []),
+        *([box.status] if box.status else []),
+        *box.badges,
+        *([box.note] if box.note else []),
     ]
-    return f"  {look_of(node.status).sign} {shorten(' '.join(parts), _LONGEST)}"
+    return f"{look_of(box.status).sign} {shorten(' '.join(parts), _LONGEST)}"
 
 
 def listing_svg(text: str) -> str:

@@ -86,6 +86,10 @@ class _Draft:
         """What has been gathered."""
         words = [plural(self.steps, "step")]
         if flow is not None:
+            own = len(flow.steps)
+            words = [
+                plural(own, "step") + (f" ({self.steps:,} with sub-workflows)" if own < self.steps else "")
+            ]
             words.append(flow.execution_mode)
         if state is not None:
             words.append(state.status)
