@@ -6,15 +6,16 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from orchkit.clock import Clock, SystemClock
 from orchkit.errors import ForkedStoreError, StoreError
 from orchkit.model.event import Event
 from orchkit.store import codec
-from orchkit.store.frames import to_frame
+from orchkit.store.frames import Params, to_frame, to_rows
 from orchkit.store.history import History
 from orchkit.store.housekeeper import Housekeeper
 from orchkit.store.ingest import Ingest
@@ -24,7 +25,9 @@ from orchkit.store.log import Listener, SqliteLog, StateRecord
 if TYPE_CHECKING:
     import pandas as pd
 
-Params = Sequence[Any] | Mapping[str, Any] | None
+__all__ = ["Params", "Store"]
+
+T = TypeVar("T")
 QUIET_S = 0.2
 IDLE_S = 1.0
 
@@ -40,28 +43,32 @@ class Store:
     ) -> None:
         self.path = _checked(path)
         self.clock: Clock = clock or SystemClock()
-        self.log = SqliteLog(self.log_path, clock=self.clock)
+        self.log = SqliteLog(self.log_path, clock=self.clock, first_after=self._last_recorded)
         self._lease = Lease(self.log, "history", self.clock) if self.path else None
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
         self._ingest = Ingest(self.log, self.history)
         self._housekeeper = Housekeeper(self.ingest, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S)
         self._owner_pid = os.getpid()
+        self._inherited = False
+        _stores.add(self)
         self._known_blobs: set[str] = set()
         self._close_lock = threading.Lock()
         self._closed = False
         _close_at_exit(self)
-        if self.log.created and self.path is not None and self.path.exists():
-            self._continue_history()
 
     @property
     def log_path(self) -> Path | None:
         """The file of the log; None in memory."""
         return None if self.path is None else self.path.with_name(self.path.name + "-log")
 
-    def _continue_history(self) -> None:
-        """A new log beside an existing history: number on from there, so that the order stays total."""
-        rows = self.query("SELECT coalesce(max(seq), 0) FROM event")
-        self.log.start_after(int(rows[0][0]))
+    def _last_recorded(self) -> int:
+        """Where a new log beside an existing history goes on, so that the order stays total."""
+        if self.path is None or not self.path.exists():
+            return 0
+        # Without a lease, which would be in the log that is only just being made.
+        with closing(History(self.path, None)) as history, history.borrow() as connection:
+            row = connection.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
+        return int(row[0]) if row else 0
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -76,6 +83,8 @@ class Store:
         durable: bool = True,
     ) -> None:
         """Buffer one event with a JSON payload; on disk after `commit`. Thread-safe."""
+        if self._inherited:
+            self._check_process()
         self.log.append((self.clock.now_us(), kind, run_id, step_id, attempt, payload), durable=durable)
 
     def commit(self) -> None:
@@ -85,6 +94,7 @@ class Store:
 
     def put_blob(self, text: str) -> str:
         """Keep a large JSON text under its content hash, once; returns the hash."""
+        self._check_process()
         digest = codec.content_hash(text)
         if digest not in self._known_blobs:
             self.log.put_blob(digest, text)
@@ -102,13 +112,17 @@ class Store:
 
     def get_state(self, kind: str, key: str) -> StateRecord | None:
         """A small durable value: ``(version, value)`` or None."""
+        self._check_process()
         return self.log.get_state(kind, key)
 
     def list_state(self, kind: str) -> list[tuple[str, int, dict[str, Any]]]:
         """All ``(key, version, value)`` of a kind."""
+        self._check_process()
         return self.log.list_state(kind)
 
-    def put_state(self, kind: str, key: str, value: dict[str, Any], *, expect_version: int | None = None) -> int:
+    def put_state(
+        self, kind: str, key: str, value: dict[str, Any], *, expect_version: int | None = None
+    ) -> int:
         """Set a small durable value, by compare-and-set when ``expect_version`` is given."""
         self._check_process()
         return self.log.put_state(kind, key, value, expect_version=expect_version)
@@ -123,6 +137,7 @@ class Store:
 
     def ingest_soon(self) -> None:
         """The same in the background, once writing has paused for a moment."""
+        self._check_process()
         self._housekeeper.ingest_soon()
 
     def sql(self, query: str, params: Params = None) -> pd.DataFrame:
@@ -131,31 +146,27 @@ class Store:
         ``params``: a sequence for ``?`` or ``$1``, a mapping for ``$name``. Raises `StoreError` for
         faulty SQL, naming the place.
         """
-        return self._with_result(query, params, to_frame)
+        return self._with_result(to_frame, query, params)
 
     def query(self, query: str, params: Params = None) -> list[tuple[Any, ...]]:
-        """The same as plain tuples."""
-        return self._with_result(query, params, lambda result: result.fetchall())
+        """The same as plain tuples, times as datetimes in UTC."""
+        return self._with_result(to_rows, query, params)
 
-    def _with_result(self, query: str, params: Params, read: Callable[[Any], Any]) -> Any:
-        import duckdb
-
+    def _with_result(self, read: Callable[..., T], query: str, params: Params) -> T:
         self.ingest()
         if self.path is not None:
             self._housekeeper.watch_file()
         with self.history.borrow() as connection:
-            try:
-                return read(connection.execute(query) if params is None else connection.execute(query, params))
-            except duckdb.Error as error:
-                raise StoreError(str(error)) from error
+            return read(connection, query, params)
 
     def events(self, run_id: str) -> list[Event]:
         """The events of a run in order, payloads parsed and large values put back."""
-        rows = self.query(
-            "SELECT seq, ts, kind, run_id, step_id, attempt, payload FROM event WHERE run_id = ? ORDER BY seq",
-            [run_id],
-        )
-        return [Event(*row[:6], self._payload(row[6])) for row in rows]
+        columns = "seq, ts, kind, run_id, step_id, attempt, payload"
+        rows = self.query(f"SELECT {columns} FROM event WHERE run_id = ? ORDER BY seq", [run_id])  # noqa: S608
+        return [
+            Event(seq, ts, kind, run, step, attempt, self._payload(text))
+            for seq, ts, kind, run, step, attempt, text in rows
+        ]
 
     def _payload(self, text: str) -> dict[str, Any]:
         payload: dict[str, Any] = codec.loads(text)
@@ -173,12 +184,13 @@ class Store:
 
     def holder(self) -> Holder | None:
         """Which process has the history file borrowed right now."""
+        self._check_process()
         return self._lease.holder() if self._lease else None
 
     # --- end -------------------------------------------------------------------------------
 
     def _check_process(self) -> None:
-        if os.getpid() != self._owner_pid:
+        if self._inherited:
             raise ForkedStoreError(
                 f"this store was opened by process {self._owner_pid}; open the path again in a forked child"
             )
@@ -190,7 +202,7 @@ class Store:
 
     def close(self) -> None:
         """Commit, ingest and let go of both files; idempotent."""
-        if os.getpid() != self._owner_pid:
+        if self._inherited:
             return  # the parent's files: closing them here would drop the parent's locks
         with self._close_lock:
             if self._closed:
@@ -204,7 +216,7 @@ class Store:
                 self.history.close()
                 self.log.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -212,6 +224,25 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store {self.path or 'in memory'}{' (closed)' if self._closed else ''}>"
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+_inherited: list[Store] = []
+
+
+def _disown() -> None:
+    """In a forked child: mark the parent's stores, and keep them for good.
+
+    Their locks may be held by threads that do not exist here, and closing their files (as garbage, say)
+    would take down DuckDB, whose threads do not exist here either.
+    """
+    _inherited.extend(_stores)
+    for store in _inherited:
+        store._inherited = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown)
 
 
 def _checked(path: str | Path | None) -> Path | None:

@@ -25,10 +25,15 @@ def table_to_parquet(frame: pd.DataFrame) -> tuple[bytes, dict[str, Any]]:
     default_index = isinstance(frame.index, pd.RangeIndex) and frame.index.equals(pd.RangeIndex(len(frame)))
     index: list[Any] | None = None
     if not default_index:
-        index = [[name, f"index_{level}" if name is None else str(name)] for level, name in enumerate(frame.index.names)]
+        index = [
+            [name, f"index_{level}" if name is None else str(name)]
+            for level, name in enumerate(frame.index.names)
+        ]
         frame = frame.reset_index(names=[column for _, column in index])
     columns = list(frame.columns)
-    if not all(isinstance(column, str) for column in columns) or len({c.lower() for c in columns}) < len(columns):
+    if not all(isinstance(column, str) for column in columns) or len({c.lower() for c in columns}) < len(
+        columns
+    ):
         raise CodecError("DataFrame", "column names must be strings that differ in more than case")
     note = {"dtypes": {column: str(frame[column].dtype) for column in columns}, "index": index}
     if not columns:
@@ -50,7 +55,7 @@ def parquet_to_table(data: bytes, note: dict[str, Any]) -> pd.DataFrame:
     with tempfile.TemporaryDirectory(prefix="orchkit-") as folder, duckdb.connect() as connection:
         path = Path(folder) / "table.parquet"
         path.write_bytes(data)
-        frame = to_frame(connection.execute("SELECT * FROM read_parquet(?)", [str(path)]))
+        frame = to_frame(connection, "SELECT * FROM read_parquet(?)", [str(path)])
     frame = frame.astype({column: dtype for column, dtype in note["dtypes"].items() if dtype != "object"})
     if note["index"]:
         frame = frame.set_index([column for _, column in note["index"]])
