@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from orchkit.store.history import History
 from orchkit.store.log import SqliteLog, StoredRow
@@ -13,11 +14,14 @@ from orchkit.store.schema import script, statements
 if TYPE_CHECKING:
     import duckdb
 
-# Rows are fetched in pieces small enough to stay in the processor's caches (2.5 -> 1.1 µs per row),
-# and committed in transactions large enough that DuckDB writes row groups straight to the file
-# instead of through its write-ahead log (that starts at 122,880 rows).
-FETCH_ROWS = 10_000
+# Each batch costs some milliseconds of planning its statements, whatever is in it; beyond this many rows
+# that no longer counts. Rows are large sometimes, so the bytes of a batch are bounded, too.
+FETCH_ROWS = 30_000
+FETCH_BYTES = 16_000_000
+# Transactions are large enough that DuckDB writes row groups straight to the file instead of through
+# its write-ahead log (that starts at 122,880 rows).
 TRANSACTION_ROWS = 150_000
+NO_ATTEMPT = -1
 
 
 class Ingest:
@@ -31,45 +35,59 @@ class Ingest:
         self._log, self._history = log, history
         self._lock = threading.Lock()
         self._statements = [(sql, _kind_of(sql)) for sql in statements(script("ingest.sql"))]
+        self._stage, self._stage_checked = statements(script("stage.sql"))
         self._watermark: int | None = None
+        self._fetch_rows = 1_000
 
     def run(self) -> int:
         """Ingest everything that is committed; returns the number of events."""
         if not self._has_news():
             return 0
         with self._lock, self._history.borrow() as connection:
+            blobs: list[str] = []
             total = 0
-            while count := self._transaction(connection):
+            while count := self._transaction(connection, blobs):
                 total += count
+            self._log.trim(self._watermark or 0, blobs)
         return total
 
     def _has_news(self) -> bool:
         """Whether the log holds events beyond what is known to be ingested (cheap: SQLite only)."""
         return bool(self._log.read_after(self._watermark or 0, 1))
 
-    def _transaction(self, connection: duckdb.DuckDBPyConnection) -> int:
-        watermark = self._read_watermark(connection)
-        blobs = self._log.blobs()
-        count, seq = 0, watermark
+    def _transaction(self, connection: duckdb.DuckDBPyConnection, blobs: list[str]) -> int:
+        """One transaction; adds to ``blobs`` the hashes of the large values that are in the history then."""
+        import duckdb
+
+        try:
+            return self._move(connection, blobs, self._stage)
+        except (duckdb.InvalidInputException, duckdb.ConversionException):
+            # An event that is not what it should be must not hold up all the others.
+            return self._move(connection, blobs, self._stage_checked)
+
+    def _move(self, connection: duckdb.DuckDBPyConnection, blobs: list[str], stage: str) -> int:
+        first = seq = self._read_watermark(connection)
+        count = 0
+        moved: list[str] = []
         connection.execute("BEGIN")
         try:
-            while count < TRANSACTION_ROWS:
-                rows = self._log.read_after(seq, FETCH_ROWS)
-                if not rows:
-                    break
-                self._insert(connection, rows)
+            while count < TRANSACTION_ROWS and (rows := self._log.read_after(seq, self._fetch_rows)):
+                self._insert(connection, rows, stage)
                 count += len(rows)
                 seq = rows[-1][0]
-            if count:
-                _insert_blobs(connection, blobs)
+            # After the events, which are committed together with the values that they name or later.
+            for digest, data in self._log.blobs():
+                _insert_blob(connection, digest, data)
+                moved.append(digest)
+            if seq > first:
                 connection.execute("INSERT INTO ingest VALUES (?, ?)", [self._log.log_id, seq])
+                self._log.harden(seq)
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            _roll_back(connection)
             raise
         self._watermark = seq
-        if count or seq > 0:
-            self._log.trim(seq, [digest for digest, _ in blobs])
+        blobs.extend(moved)
         return count
 
     def _read_watermark(self, connection: duckdb.DuckDBPyConnection) -> int:
@@ -79,28 +97,31 @@ class Ingest:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def _insert(self, connection: duckdb.DuckDBPyConnection, rows: list[StoredRow]) -> None:
-        import numpy as np
-
-        seq, ts, kind, run_id, step_id, attempt, payload = zip(*rows, strict=True)
-        batch = {
-            "seq": np.array(seq, dtype=np.int64),
-            "ts": np.array(ts, dtype=np.int64),
-            "kind": np.array(kind, dtype=object),
-            "run_id": np.array(run_id, dtype=object),
-            "step_id": np.array(step_id, dtype=object),
-            "attempt": np.ma.masked_array(
-                [0 if number is None else number for number in attempt],
-                mask=[number is None for number in attempt],
-                dtype=np.int32,
-            ),
-            "payload": np.array(payload, dtype=object),
-        }
-        connection.register("batch", batch)
-        kinds = set(kind)
+    def _insert(self, connection: duckdb.DuckDBPyConnection, rows: list[StoredRow], stage: str) -> None:
+        columns = tuple(zip(*rows, strict=True))
+        connection.register("fetched", _arrays(columns))
+        connection.execute(stage)
+        kinds = set(columns[2])
         for statement, wanted in self._statements:
             if wanted is None or wanted in kinds:
                 connection.execute(statement)
+        row_bytes = sum(map(len, columns[6])) // len(rows) + 100
+        self._fetch_rows = max(1, min(FETCH_ROWS, FETCH_BYTES // row_bytes))
+
+
+def _arrays(columns: tuple[tuple[Any, ...], ...]) -> dict[str, Any]:
+    import numpy as np
+
+    seq, ts, kind, run_id, step_id, attempt, payload = columns
+    return {
+        "seq": np.array(seq, dtype=np.int64),
+        "ts": np.array(ts, dtype=np.int64),
+        "kind": np.array(kind, dtype=object),
+        "run_id": np.array(run_id, dtype=object),
+        "step_id": np.array(step_id, dtype=object),
+        "attempt": np.array([NO_ATTEMPT if number is None else number for number in attempt], dtype=np.int64),
+        "payload": np.array(payload, dtype=object),
+    }
 
 
 def _kind_of(statement: str) -> str | None:
@@ -109,8 +130,15 @@ def _kind_of(statement: str) -> str | None:
     return found[1] if found else None
 
 
-def _insert_blobs(connection: duckdb.DuckDBPyConnection, blobs: list[tuple[str, str]]) -> None:
-    for digest, data in blobs:
-        known = connection.execute("SELECT 1 FROM blob WHERE hash = ? LIMIT 1", [digest]).fetchone()
-        if known is None:
-            connection.execute("INSERT INTO blob VALUES (?, ?)", [digest, data])
+def _insert_blob(connection: duckdb.DuckDBPyConnection, digest: str, data: str) -> None:
+    known = connection.execute("SELECT 1 FROM blob WHERE hash = ? LIMIT 1", [digest]).fetchone()
+    if known is None:
+        connection.execute("INSERT INTO blob VALUES (?, ?)", [digest, data])
+
+
+def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    import duckdb
+
+    # After a COMMIT that failed, and one that Ctrl-C interrupted, there is no transaction left.
+    with suppress(duckdb.TransactionException):
+        connection.execute("ROLLBACK")

@@ -13,7 +13,9 @@ def script(name: str) -> str:
 def migrations(prefix: str) -> list[tuple[int, str]]:
     """``(version, sql)`` of the files ``{prefix}_NNN.sql``, in order."""
     names = sorted(
-        item.name for item in files(__name__).iterdir() if item.name.startswith(prefix) and item.name.endswith(".sql")
+        item.name
+        for item in files(__name__).iterdir()
+        if item.name.startswith(prefix) and item.name.endswith(".sql")
     )
     return [(int(name.removesuffix(".sql").rsplit("_", 1)[1]), script(name)) for name in names]
 

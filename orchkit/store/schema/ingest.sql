@@ -3,7 +3,7 @@ INSERT INTO event SELECT seq, ts, kind, run_id, step_id, attempt, payload FROM b
 
 INSERT INTO run_start
 SELECT seq, ts, run_id, p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11],
-       CAST(p[12] AS INTEGER), p[13]
+       TRY_CAST(p[12] AS INTEGER), p[13]
 FROM (
     SELECT seq, ts, run_id, json_extract_string(payload, [
         '$.kind', '$.name', '$.workflow_id', '$.definition_hash', '$.user_id', '$.session_id', '$.casefile_id',
@@ -23,7 +23,7 @@ FROM (
 );
 
 INSERT INTO step_end
-SELECT seq, ts, run_id, step_id, p[1], p[2], p[3], CAST(p[4] AS INTEGER), CAST(p[5] AS BIGINT), j, p[6], p[7], p[8]
+SELECT seq, ts, run_id, step_id, p[1], p[2], p[3], TRY_CAST(p[4] AS INTEGER), TRY_CAST(p[5] AS BIGINT), j, p[6], p[7], p[8]
 FROM (
     SELECT seq, ts, run_id, step_id, json_extract_string(payload, [
         '$.name', '$.node_type', '$.status', '$.attempts', '$.started_us', '$.error', '$.error_type',
@@ -33,8 +33,8 @@ FROM (
 );
 
 INSERT INTO attempt_end
-SELECT seq, ts, run_id, step_id, attempt, p[1], CAST(p[2] AS BIGINT), CAST(p[3] AS BIGINT), p[4], p[5],
-       coalesce(CAST(p[6] AS BOOLEAN), FALSE)
+SELECT seq, ts, run_id, step_id, attempt, p[1], TRY_CAST(p[2] AS BIGINT), TRY_CAST(p[3] AS BIGINT), p[4], p[5],
+       coalesce(TRY_CAST(p[6] AS BOOLEAN), FALSE)
 FROM (
     SELECT seq, ts, run_id, step_id, attempt, json_extract_string(payload, [
         '$.status', '$.started_us', '$.duration_us', '$.error', '$.error_type', '$.abandoned']) AS p
@@ -42,7 +42,7 @@ FROM (
 );
 
 INSERT INTO decision
-SELECT seq, ts, run_id, step_id, attempt, p[1], p[2], p[3], j[1], j[2], j[3], CAST(p[4] AS DOUBLE), p[5]
+SELECT seq, ts, run_id, step_id, attempt, p[1], p[2], p[3], j[1], j[2], j[3], TRY_CAST(p[4] AS DOUBLE), p[5]
 FROM (
     SELECT seq, ts, run_id, step_id, attempt,
         json_extract_string(payload, ['$.point', '$.decision', '$.rationale', '$.duration_ms', '$.origin']) AS p,
@@ -51,7 +51,7 @@ FROM (
 );
 
 INSERT INTO evidence
-SELECT seq, ts, run_id, step_id, attempt, p[1], p[2], j[1], p[3], CAST(p[4] AS DOUBLE), j[2], p[5]
+SELECT seq, ts, run_id, step_id, attempt, p[1], p[2], j[1], p[3], TRY_CAST(p[4] AS DOUBLE), j[2], p[5]
 FROM (
     SELECT seq, ts, run_id, step_id, attempt,
         json_extract_string(payload, ['$.evidence_id', '$.type', '$.source', '$.confidence_score', '$.hash']) AS p,

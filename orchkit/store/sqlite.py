@@ -1,0 +1,198 @@
+"""One SQLite file in WAL mode: a writing and a reading connection that the threads of a process share."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreFullError, StoreVersionError
+from orchkit.store.schema import migrations, statements
+
+BUSY_TIMEOUT_S = 60.0
+POLL_S = 0.005
+WAL_PAGES = 1_000
+"""SQLite's own default for `wal_autocheckpoint`."""
+
+
+class SqliteFile:
+    """Short write transactions and reads; with ``path`` None in memory. All methods are thread-safe.
+
+    Every error of SQLite comes out as a `StoreError`.
+    """
+
+    def __init__(self, path: Path | None, *, wait: Callable[[float], None] = time.sleep) -> None:
+        self.path = path
+        self._wait = wait
+        self._lock = threading.RLock()
+        self._synchronous = ""
+        self._closed = False
+        self.landed = False
+        """Whether the last `transaction` was committed; also right when Ctrl-C came in during the commit."""
+        self._writer = self._connect()
+        try:
+            # Reading a batch takes milliseconds; on its own connection it does not hold up commits.
+            self._reader = self._writer if path is None else self._connect()
+        except BaseException:
+            self._writer.close()
+            raise
+        self._reader_lock = self._lock if path is None else threading.RLock()
+
+    @property
+    def name(self) -> str:
+        """How errors call it."""
+        return str(self.path or "in memory")
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                self.path or ":memory:", timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+        try:
+            if self.path is not None:
+                self._use_wal(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        # SQLite's own busy timeout does not hold here: when several processes create or close the file
+        # at the same time, some of them are told at once that it is locked.
+        for _ in range(int(BUSY_TIMEOUT_S / POLL_S)):
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                # Some systems compile SQLite to overwrite what is deleted, which takes ten times as long;
+                # what the log forgets is in the history anyway.
+                connection.execute("PRAGMA secure_delete=OFF")
+            except sqlite3.Error as error:
+                if not _is_busy(error):
+                    raise self._translated(error) from error
+                self._wait(POLL_S)
+            else:
+                return
+        raise StoreBusyError(self.name, "another process", BUSY_TIMEOUT_S)
+
+    def migrate(self, prefix: str, begin: Callable[[sqlite3.Connection], None]) -> None:
+        """Run the scripts ``{prefix}_NNN.sql`` that are missing; ``begin`` once, with the first of them.
+
+        One transaction: other processes see the file either untouched or complete. Raises
+        `StoreVersionError` for a file of a newer schema.
+        """
+        scripts = migrations(prefix)
+        newest = scripts[-1][0]
+        with self.transaction(strict=True) as connection:
+            found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found > newest:
+                raise StoreVersionError(self.name, found, newest)
+            for version, sql in scripts:
+                if version > found:
+                    for statement in statements(sql):
+                        connection.execute(statement)
+            if found == 0:
+                begin(connection)
+            if found < newest:
+                connection.execute(f"PRAGMA user_version={newest:d}")
+
+    def extend_wal(self) -> None:
+        """Give the write-ahead log its full size now, so that commits overwrite it in place.
+
+        Syncing a file that grows costs a metadata commit each time (190 instead of 145 µs measured).
+        The write lock is held, so nobody else writes the file, and SQLite ignores what has no valid
+        checksum. SQLite starts the file over after `WAL_PAGES` pages. There must have been a write
+        before: it is SQLite that makes the file.
+        """
+        if self.path is None:
+            return
+        wal = self.path.with_name(self.path.name + "-wal")
+        with self.transaction(strict=False) as connection:
+            page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+            size = wal.stat().st_size if wal.exists() else 0
+            missing = WAL_PAGES * (page_size + 24) - size
+            if size > 0 and missing > 0:
+                _append_zeros(wal, missing)
+
+    @contextmanager
+    def transaction(self, *, strict: bool) -> Iterator[sqlite3.Connection]:
+        """A write transaction; with ``strict`` it survives a power loss, without only a killed process."""
+        with self._lock:
+            self._check_open()
+            committing = self.landed = False
+            try:
+                self._set_synchronous("FULL" if strict else "NORMAL")
+                self._writer.execute("BEGIN IMMEDIATE")
+                yield self._writer
+                committing = True
+                self._writer.execute("COMMIT")
+                self.landed = True
+            except BaseException as error:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                elif committing and not isinstance(error, sqlite3.Error):
+                    # Ctrl-C arrives while the disk works, that is, inside the COMMIT that succeeds.
+                    self.landed = True
+                if isinstance(error, sqlite3.Error):
+                    raise self._translated(error) from error
+                raise
+
+    def _set_synchronous(self, mode: str) -> None:
+        if mode != self._synchronous:
+            self._writer.execute(f"PRAGMA synchronous={mode}")
+            self._synchronous = mode
+
+    def read(self, sql: str, params: tuple[Any, ...] = ()) -> list[Any]:
+        """The rows of a read-only statement."""
+        with self._reader_lock:
+            self._check_open()
+            try:
+                return self._reader.execute(sql, params).fetchall()
+            except sqlite3.Error as error:
+                raise self._translated(error) from error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(f"the store {self.name} is closed")
+
+    def _translated(self, error: sqlite3.Error) -> StoreError:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return StoreFullError(
+                f"no space left for {self.name}: nothing acknowledged is lost; free space and go on"
+            )
+        return StoreError(f"log {self.name}: {error}")
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Let go of the file; idempotent."""
+        with self._lock, self._reader_lock:
+            self._closed = True
+            self._reader.close()
+            self._writer.close()
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    # The low byte: SQLite tells several reasons for being busy apart in the others.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _append_zeros(path: Path, count: int) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(count))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        # Only speed was at stake; a disk that is really full is reported by the first commit.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
