@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreFullError, StoreVersionError
 from orchkit.store.lease import Lease
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 POLL_S = 0.01
 LEASE_POLL_S = 0.02
 RENEW_S = 2.0
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """Who we are waiting for, shown by `orchkit doctor` and named when we give up."""
-
-    holder: str
-    since: float
 
 
 class History:
@@ -47,32 +39,59 @@ class History:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
+        self.opened: Callable[[], None] = lambda: None
+        """Called whenever the file was opened: from then on somebody must `tend` it."""
         self._lease = lease
         self._timeout_s = timeout_s
         self._wait, self._monotonic = wait, monotonic
-        self._lock = threading.RLock()
+        self._changed = threading.Condition(threading.RLock())
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._users = 0
         self._used_at = 0.0
         self._renewed_at = 0.0
+        self._closing = False  # nobody else gets in, and the last one out closes the file
+        self._others_first = False  # we were asked for the file: who asked gets it before us
         self._closed = False
 
     @contextmanager
     def borrow(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor on the open history; waits for its turn. Raises `StoreBusyError` after the timeout."""
-        with self._lock:
+        """A cursor on the open history; waits for its turn. Not to be nested in one thread.
+
+        What DuckDB raises inside comes out as a `StoreError`. Raises `StoreBusyError` when the turn
+        does not come in time.
+        """
+        import duckdb
+
+        connection = self._enter()
+        try:
+            cursor = connection.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.FatalException) and self._lease is not None:
+                self._closing = True  # DuckDB refuses all work on this file until it is opened again
+            raise _translated(error) from error
+        finally:
+            self._leave()
+
+    def _enter(self) -> duckdb.DuckDBPyConnection:
+        with self._changed:
+            while self._closing and self._users > 0 and not self._closed:
+                self._changed.wait()
             if self._closed:
                 raise StoreClosedError(f"the store {self.path or 'in memory'} is closed")
             connection = self._connection or self._open()
             self._users += 1
-        cursor = connection.cursor()
-        try:
-            yield cursor
-        finally:
-            cursor.close()
-            with self._lock:
-                self._users -= 1
-                self._used_at = self._monotonic()
+            return connection
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._users -= 1
+            self._used_at = self._monotonic()
+            if self._closing and self._users == 0 and not self._closed:
+                self._release()
 
     @property
     def is_open(self) -> bool:
@@ -84,19 +103,23 @@ class History:
 
         Returns whether it is still open. Called about every 50 ms by the store's housekeeper.
         """
-        with self._lock:
+        with self._changed:
             if self._connection is None or self._lease is None:
                 return False
             now = self._monotonic()
-            if self._users == 0 and (now - self._used_at >= idle_s or self._lease.wanted()):
+            self._others_first = self._lease.wanted()
+            if self._users == 0 and (self._others_first or now - self._used_at >= idle_s):
                 self._release()
                 return False
+            self._closing = self._closing or self._others_first
             if now - self._renewed_at > RENEW_S:
                 self._lease.renew()
                 self._renewed_at = now
             return True
 
     def _open(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
         if self._lease is not None:
             self._await_lease(self._lease)
         try:
@@ -106,16 +129,23 @@ class History:
             except BaseException:
                 connection.close()
                 raise
-        except BaseException:
+        except BaseException as error:
             if self._lease is not None:
                 self._lease.release()
+            if isinstance(error, duckdb.Error):
+                raise _translated(error, self.path) from error
             raise
         self._connection = connection
         self._used_at = self._renewed_at = self._monotonic()
+        self.opened()
         return connection
 
     def _await_lease(self, lease: Lease) -> None:
         start = self._monotonic()
+        if self._others_first:
+            # Who asked for it looks again only now and then, and would find it taken each time.
+            self._others_first = False
+            self._wait(2 * LEASE_POLL_S)
         while (holder := lease.acquire()) is not None:
             waited = self._monotonic() - start
             if waited > self._timeout_s:
@@ -125,29 +155,39 @@ class History:
     def _connect(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        start = self._monotonic()
+        start = renewed_at = self._monotonic()
         while True:
             try:
                 return duckdb.connect(str(self.path) if self.path else ":memory:")
-            except duckdb.IOException as error:
+            except duckdb.Error as error:
+                text = str(error)
+                if self.path is not None and "Corrupt WAL file" in text:
+                    _set_wal_aside(self.path, text)
+                    continue
+                if "Could not set lock" not in text:
+                    raise
                 # Somebody outside the lease (a plain duckdb shell, say) has the file open.
-                waited = self._monotonic() - start
-                if "lock" not in str(error).lower():
-                    raise _translated(error, self.path) from error
-                if waited > self._timeout_s:
-                    raise StoreBusyError(str(self.path), _lock_holder(str(error)), waited) from error
-                self._wait(POLL_S)
+                now = self._monotonic()
+                if now - start > self._timeout_s:
+                    raise StoreBusyError(str(self.path), _lock_holder(text), now - start) from error
+            if self._lease is not None and now - renewed_at > RENEW_S:
+                self._lease.renew()
+                renewed_at = now
+            self._wait(POLL_S)
 
     def _release(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._closing = False
+        self._changed.notify_all()
         if self._lease is not None:
-            self._lease.release()
+            with suppress(StoreError):  # on a full disk, say: it runs out by itself
+                self._lease.release()
 
     def close(self) -> None:
         """Give the file back for good; idempotent."""
-        with self._lock:
+        with self._changed:
             if not self._closed:
                 self._closed = True
                 self._release()
@@ -176,15 +216,26 @@ def _prepare(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     connection.execute("COMMIT")
 
 
+def _set_wal_aside(path: Path, text: str) -> None:
+    """A damaged write-ahead log would keep the history shut: rename it, never delete it, and say so."""
+    wal = path.with_name(path.name + ".wal")
+    aside = wal.with_name(f"{wal.name}.damaged-{time.time_ns()}")
+    wal.rename(aside)
+    warnings.warn(
+        f"the last changes to {path} cannot be read and were set aside as {aside.name}: {text}", stacklevel=2
+    )
+
+
 def _lock_holder(message: str) -> str:
     """The part of DuckDB's lock message that says who holds the file."""
     _, found, rest = message.partition("Conflicting lock is held in ")
     return rest.split(". ", 1)[0].strip() if found else "another process"
 
 
-def _translated(error: Exception, path: Path | None) -> StoreError:
+def _translated(error: Exception, path: Path | None = None) -> StoreError:
     text = str(error)
     if "No space left" in text or "disk is full" in text.lower():
-        return StoreFullError(f"no space left for {path}: nothing acknowledged is lost; free space and go on")
-    return StoreError(f"history {path or 'in memory'}: {text}")
-
+        return StoreFullError(
+            f"no space left for the history: nothing acknowledged is lost; free space: {text}"
+        )
+    return StoreError(f"history {path}: {text}" if path else text)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from orchkit.errors import StoreError
 
 TEND_S = 0.05
+PATIENCE_S = 5.0
+"""Where runs follow one another without a pause, the log must not grow without end."""
 
 
 class Housekeeper:
@@ -19,19 +21,25 @@ class Housekeeper:
     nothing to do.
     """
 
-    def __init__(self, ingest: Callable[[], int], tend: Callable[[float], bool], *, quiet_s: float, idle_s: float) -> None:
+    def __init__(
+        self, ingest: Callable[[], int], tend: Callable[[float], bool], *, quiet_s: float, idle_s: float
+    ) -> None:
         self._ingest, self._tend = ingest, tend
         self._quiet_s, self._idle_s = quiet_s, idle_s
         self._wake = threading.Condition()
         self._due: float | None = None
+        self._latest: float | None = None
         self._file_open = False
         self._stopped = False
         self._thread: threading.Thread | None = None
 
     def ingest_soon(self) -> None:
-        """Ask for an ingest once nobody has asked for ``quiet_s`` seconds."""
+        """Ask for an ingest once nobody has asked for ``quiet_s`` seconds; within `PATIENCE_S` anyway."""
         with self._wake:
-            self._due = time.monotonic() + self._quiet_s
+            now = time.monotonic()
+            if self._latest is None:
+                self._latest = now + PATIENCE_S
+            self._due = min(now + self._quiet_s, self._latest)
             self._start()
 
     def watch_file(self) -> None:
@@ -47,35 +55,40 @@ class Housekeeper:
         self._wake.notify()
 
     def _loop(self) -> None:
-        while True:
-            with self._wake:
-                if self._stopped:
-                    return
-                if not self._file_open and self._due is None:
-                    self._wake.wait()
-                else:
-                    self._wake.wait(self._pause())
-                if self._stopped:
-                    return
-                due = self._due is not None and time.monotonic() >= self._due
-                if due:
-                    self._due = None
+        while (due := self._next()) is not None:
             self._work(due)
 
-    def _pause(self) -> float:
-        until_due = max(0.0, self._due - time.monotonic()) if self._due is not None else TEND_S
-        return min(until_due, TEND_S) if self._file_open else until_due
+    def _next(self) -> bool | None:
+        """Wait for something to do: whether an ingest is due; None at the end."""
+        with self._wake:
+            if not self._stopped:
+                self._wake.wait(self._pause())
+            if self._stopped:
+                return None
+            due = self._due is not None and time.monotonic() >= self._due
+            if due:
+                self._due = self._latest = None
+            return due
+
+    def _pause(self) -> float | None:
+        until_due = None if self._due is None else max(0.0, self._due - time.monotonic())
+        if not self._file_open:
+            return until_due
+        return TEND_S if until_due is None else min(until_due, TEND_S)
 
     def _work(self, due: bool) -> None:
         try:
-            if due and self._ingest():
-                self._file_open = True
-            self._file_open = self._tend(self._idle_s)
+            if due:
+                self._ingest()
+            with self._wake:
+                # Before looking: who opens the file meanwhile says so, and must not be overruled.
+                self._file_open = False
+            if self._tend(self._idle_s):
+                self.watch_file()
         except StoreError as error:
             # Nothing is lost: the log keeps what was not ingested, and the next read ingests it.
             if not self._stopped:
                 warnings.warn(f"orchkit could not move records to the history: {error}", stacklevel=1)
-            self._file_open = False
 
     def stop(self) -> None:
         """End the thread and wait for it; idempotent."""

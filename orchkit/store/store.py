@@ -48,6 +48,8 @@ class Store:
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
         self._ingest = Ingest(self.log, self.history)
         self._housekeeper = Housekeeper(self.ingest, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S)
+        if self.path is not None:
+            self.history.opened = self._housekeeper.watch_file
         self._owner_pid = os.getpid()
         self._inherited = False
         _stores.add(self)
@@ -154,8 +156,6 @@ class Store:
 
     def _with_result(self, read: Callable[..., T], query: str, params: Params) -> T:
         self.ingest()
-        if self.path is not None:
-            self._housekeeper.watch_file()
         with self.history.borrow() as connection:
             return read(connection, query, params)
 
