@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchkit.analysis import runstory, stepstory
 from orchkit.analysis.facts import Facts
-from orchkit.analysis.words import sentence
+from orchkit.analysis.words import clean, sentence
 from orchkit.errors import UnknownNameError
 from orchkit.model.state import RunState
 
@@ -26,6 +26,7 @@ def explain_run(state: RunState) -> str:
 
 def _line(line: str) -> str:
     """Entries of lists stay as they are; everything else is a sentence, with its own first letter."""
+    line = clean(line)
     if line.startswith("  "):
         return line
     return line[:1] + sentence(line)[1:]

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterable
 
+JOINERS = "\u200d\ufe0e\ufe0f"
+"""Characters that join others to one."""
+
+_SPACES = re.compile(r" *[\t\n\v\f\r\x85\u2028\u2029][\s\x85]*")
+# What XML 1.0 and terminals cannot take, and the signs that turn the direction of the text around them.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 
@@ -42,6 +50,11 @@ def _two_units(seconds: int) -> str:
     return f"{seconds} s"
 
 
+def clean(text: object) -> str:
+    """One line without characters that a document or a terminal cannot take; those become ``�``."""
+    return _UNFIT.sub("�", _SPACES.sub(" ", str(text)))
+
+
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """``1 step``, ``2 steps``, ``1,000 steps``; ``nouns`` where an s is not enough."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
@@ -65,10 +78,21 @@ def listing(names: Iterable[str], *, most: int = 6) -> str:
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def shorten(text: str, length: int) -> str:
-    """One line of at most ``length`` characters; what is cut ends in an ellipsis."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+def shorten(text: object, length: int) -> str:
+    """A clean line of at most this many characters; what is cut ends in an ellipsis."""
+    line = clean(text).strip()
+    if len(line) <= length:
+        return line
+    return whole(line[: length - 1], line[length - 1]).rstrip() + "…"
+
+
+def whole(text: str, following: str = "") -> str:
+    """Without the begin of a character of several parts that would go on in ``following``."""
+    if following and (following in JOINERS or unicodedata.combining(following)):
+        text = text[:-1]
+    while text and (text[-1] in JOINERS or unicodedata.combining(text[-1])):
+        text = text[:-1]
+    return text
 
 
 def sentence(text: str) -> str:

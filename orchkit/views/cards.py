@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from orchkit.analysis.words import duration
+from orchkit.analysis.words import clean, duration, shorten
 from orchkit.views.palette import look_of
 from orchkit.views.render import Picture
-from orchkit.views.text import clean, shorten
 
 __all__ = [
     "Html",

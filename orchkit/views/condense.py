@@ -7,10 +7,10 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchkit.analysis.words import plural
+from orchkit.analysis.words import clean, plural
 from orchkit.views.diagram import Diagram, Edge, EdgeKind, Line, Node
 from orchkit.views.palette import BY_GRAVITY, BY_PROGRESS, look_of
-from orchkit.views.text import clean, slug
+from orchkit.views.text import slug
 
 # Numbers, and names of samples in parentheses, at the end: align_ID0007, FASTQC (sample 3).
 _NUMBERING = re.compile(r"(?:\s*\([^()]*\)|[\s_.:#-]*(?:ID|id)?\d+)+$")

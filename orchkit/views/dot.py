@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from orchkit.analysis.words import clean
 from orchkit.views.boxes import CLUSTER_PAD, SMALL, TITLE, box_of, cluster_label_width
 from orchkit.views.diagram import Cluster, Diagram, Edge, EdgeKind, Node
 from orchkit.views.palette import INK, LINE, look_of
 from orchkit.views.shape import cluster_hints, direction_of, grid
-from orchkit.views.text import clean, width
+from orchkit.views.text import width
 
 FONT = "Helvetica,Arial,sans-serif"
 _POINTS_PER_INCH = 72

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
+from orchkit.analysis.words import clean
 from orchkit.views.boxes import SMALL
 from orchkit.views.diagram import Diagram, EdgeKind
 from orchkit.views.marks import arrow, number
-from orchkit.views.text import clean, fit, width
+from orchkit.views.text import fit, width
 
 LEGEND_HEIGHT = 24.0
 _SAMPLE = 30.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
+from orchkit.analysis.words import clean, shorten
 from orchkit.views.diagram import Cluster, Diagram, Node
 from orchkit.views.palette import INK, look_of
-from orchkit.views.text import clean, shorten
 
 _MOST_LINES = 80
 _LINE = 16.0

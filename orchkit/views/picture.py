@@ -10,13 +10,13 @@ from typing import Any
 from orchkit.analysis.facts import Facts, counted, span_ms
 from orchkit.analysis.links import Link, links, workflow_of
 from orchkit.analysis.references import plain_condition
-from orchkit.analysis.words import duration, plural
+from orchkit.analysis.words import clean, duration, plural, shorten
 from orchkit.model.state import RunState, StepState
 from orchkit.model.workflow import StepDefinition, Workflow
 from orchkit.views.condense import condensed
 from orchkit.views.diagram import Cluster, Diagram, Edge, EdgeKind, Line, Node
 from orchkit.views.palette import BY_PROGRESS
-from orchkit.views.text import clean, shorten, slug
+from orchkit.views.text import slug
 
 MOST_NODES = 150
 """With more nodes than this a condensed picture is drawn."""

@@ -10,6 +10,7 @@ from orchkit.analysis import frames
 from orchkit.analysis.explain import explain_run, explain_step
 from orchkit.analysis.facts import span_ms
 from orchkit.analysis.links import workflow_of
+from orchkit.analysis.words import clean
 from orchkit.errors import UnknownNameError
 from orchkit.model.display import Displayable
 from orchkit.model.event import Event
@@ -175,8 +176,8 @@ class Run(Displayable):
         try:
             state = self.state
         except Exception as error:  # a repr must never raise
-            return f"<Run {self._id}: {error}>"
-        return f"<Run {state.name} {state.status} {self._id}>"
+            return clean(f"<Run {self._id}: {error}>")
+        return clean(f"<Run {state.name} {state.status} {self._id}>")
 
 
 def _iso(time: datetime) -> str:

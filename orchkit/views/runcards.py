@@ -7,7 +7,7 @@ from typing import Any
 
 from orchkit.analysis.explain import explain_run
 from orchkit.analysis.facts import Facts, counted, span_ms, tally
-from orchkit.analysis.words import duration, plural
+from orchkit.analysis.words import clean, duration, plural, shorten
 from orchkit.errors import OrchkitError
 from orchkit.model.event import Event
 from orchkit.model.result import StepResult, WorkflowResult
@@ -35,6 +35,7 @@ from orchkit.views.workflowcards import picture
 _NEWEST = 20
 _MOST_ROWS = 100
 _MOST_ITEMS = 50
+_LONGEST_LINE = 160
 
 
 # --- one run -------------------------------------------------------------------------------
@@ -213,14 +214,14 @@ def _step_result(step: StepResult) -> list[Cell]:
 
 def _result_text(result: WorkflowResult) -> str:
     replayed = ", replayed from the record" if result.replayed else ""
-    lines = [
-        f"{result.name}: {result.status} after {duration(result.duration_ms)}{replayed} ({result.run_id})"
-    ]
+    took = duration(result.duration_ms)
+    lines = [clean(f"{result.name}: {result.status} after {took}{replayed} ({result.run_id})")]
     wide = max((len(step_id) for step_id in result.steps), default=0)
     for step in list(result.steps.values())[:_MOST_ROWS]:
         tries = f", {step.attempts} attempts" if step.attempts > 1 else ""
         why = step.error or step.reason
-        lines.append(f"  {step.step_id:<{min(wide, 40)}}  {step.status}{tries}" + (f": {why}" if why else ""))
+        said = f"{step.status}{tries}" + (f": {why}" if why else "")
+        lines.append("  " + shorten(f"{step.step_id:<{min(wide, 40)}}  {said}", _LONGEST_LINE))
     if len(result.steps) > _MOST_ROWS:
         lines.append(f"  … and {len(result.steps) - _MOST_ROWS:,} more")
     return "\n".join(lines)
@@ -264,7 +265,6 @@ def _run_row(row: dict[str, Any]) -> list[Cell]:
 
 
 def _run_line(row: dict[str, Any]) -> str:
-    started = moment(row["started_at"].to_pydatetime())
-    return (
-        f"  {row['run_id']}  {started}  {row['status']:<9}  {duration(row['duration_ms']):>9}  {row['name']}"
-    )
+    started, took = moment(row["started_at"].to_pydatetime()), duration(row["duration_ms"])
+    line = f"{row['run_id']}  {started}  {row['status']:<9}  {took:>9}  {row['name']}"
+    return "  " + shorten(line, _LONGEST_LINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from orchkit.analysis.words import clean
 from orchkit.views.boxes import (
     BAR,
     CLUSTER_HEAD,
@@ -26,7 +27,7 @@ from orchkit.views.legend import LEGEND_HEIGHT, legend
 from orchkit.views.marks import arrow, icon, number
 from orchkit.views.palette import look_of
 from orchkit.views.stylesheet import STYLE
-from orchkit.views.text import clean, fit, width
+from orchkit.views.text import fit, width
 
 MARGIN = 8.0
 

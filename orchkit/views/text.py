@@ -1,4 +1,4 @@
-"""Foreign text made safe to draw: no control characters, one line, measured and cut to a width."""
+"""Texts as parts of a picture: named, measured, cut to a width."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import hashlib
 import re
 import unicodedata
 
-_SPACES = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
-# What XML 1.0 cannot hold, and the signs that would turn the direction of the text around them.
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+from orchkit.analysis.words import JOINERS, whole
+
 _NOT_A_WORD = re.compile(r"[^A-Za-z0-9_]+")
-_JOINERS = "\u200d\ufe0e\ufe0f"
 _LONGEST_SLUG = 48
 
 # Widths of Helvetica in thousandths of the size, from space to tilde; of the signs for comparison those
@@ -25,11 +23,6 @@ _WIDTHS = (
 _SLACK = 1.14
 """The fonts that stand in for Helvetica are up to this much wider (DejaVu Sans is)."""
 _BOLD = 1.1
-
-
-def clean(text: object) -> str:
-    """One line without characters that a document cannot hold; those become ``�``."""
-    return _UNFIT.sub("�", _SPACES.sub(" ", str(text)))
 
 
 def slug(text: str) -> str:
@@ -68,7 +61,7 @@ def _begin(text: str, room: float, scale: float) -> str:
         if room < 0:
             break
         count += 1
-    return _whole(text[:count], text[count : count + 1]).rstrip()
+    return whole(text[:count], text[count : count + 1]).rstrip()
 
 
 def _end(text: str, room: float, scale: float) -> str:
@@ -78,31 +71,14 @@ def _end(text: str, room: float, scale: float) -> str:
         if room < 0:
             break
         count += 1
-    return text[len(text) - count :].lstrip(_JOINERS + " ")
-
-
-def shorten(text: object, length: int) -> str:
-    """A clean line of at most this many characters; what is cut ends in an ellipsis."""
-    line = clean(text)
-    if len(line) <= length:
-        return line
-    return _whole(line[: length - 1], line[length - 1]).rstrip() + "…"
-
-
-def _whole(text: str, following: str = "") -> str:
-    """Without the begin of a character of several parts that would go on in ``following``."""
-    if following and (following in _JOINERS or unicodedata.combining(following)):
-        text = text[:-1]
-    while text and (text[-1] in _JOINERS or unicodedata.combining(text[-1])):
-        text = text[:-1]
-    return text
+    return text[len(text) - count :].lstrip(JOINERS + " ")
 
 
 def _advance(character: str) -> int:
     code = ord(character)
     if 32 <= code < 127:
         return _WIDTHS[code - 32]
-    if character in _JOINERS or unicodedata.combining(character):
+    if character in JOINERS or unicodedata.combining(character):
         return 0
     if code >= 0x1F000:
         return 1200

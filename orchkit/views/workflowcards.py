@@ -7,12 +7,11 @@ from typing import Any
 
 from orchkit.analysis.links import Link, links
 from orchkit.analysis.words import listing as listed
-from orchkit.analysis.words import plural
+from orchkit.analysis.words import plural, shorten
 from orchkit.model.workflow import StepDefinition, Workflow
 from orchkit.views.cards import Cell, Html, card, code, details, image, muted, table
 from orchkit.views.dag import Dag
 from orchkit.views.picture import diagram_of
-from orchkit.views.text import shorten
 
 _MOST_ROWS = 100
 

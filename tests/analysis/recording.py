@@ -115,9 +115,11 @@ class Recording:
         )
 
     def store(self, store: Store, clock: FakeClock) -> Self:
-        """Put everything into a store, at its times."""
+        """Put everything into a store, from now on, in the same rhythm."""
+        before = self.events[0].ts
         for event in self.events:
-            clock.advance(max(0, event.ts - clock.now_us()) / 1e6)
+            clock.advance((event.ts - before) / 1e6)
+            before = event.ts
             store.append(
                 event.kind,
                 codec.dumps(dict(event.payload)),

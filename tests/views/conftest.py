@@ -83,6 +83,12 @@ def hostile(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def storable(hostile: str) -> str:
+    """One of those that can be written in UTF-8."""
+    return hostile.encode("utf-8", "replace").decode()
+
+
+@pytest.fixture
 def hostile_workflow(hostile: str) -> Workflow:
     """A workflow with the text in every place that a user can write to."""
     inner = {"name": hostile, "steps": [{"id": "inner", "tool": hostile}]}

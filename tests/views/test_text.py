@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchkit.views.text import clean, fit, shorten, slug, width
+from orchkit.analysis.words import clean, shorten
+from orchkit.views.text import fit, slug, width
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=80)
 
