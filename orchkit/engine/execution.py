@@ -67,6 +67,8 @@ class Execution:
         self._ready: deque[str] = deque(step_id for step_id, count in self._waiting_for.items() if not count)
         self._parent = parent
         self._context: Context | None = None
+        self._awaiting: asyncio.Task[Any] | None = None
+        self._cancelling = 0
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._undoing: asyncio.Task[None] | None = None
         self._unbegun: set[str] = set()
@@ -103,6 +105,8 @@ class Execution:
         """
         started_us = self.clock.now_us()
         self._context = copy_context()
+        self._awaiting = asyncio.current_task()
+        self._cancelling = self._awaiting.cancelling() if self._awaiting is not None else 0
         self._begin()
         interrupted = False
         try:
@@ -233,6 +237,8 @@ class Execution:
             self.outputs[step_id] = result.output
         elif result.status != "skipped":
             self._standing.failed.add(step_id)
+            if result.status == "cancelled" and self._is_interrupted():
+                self.cancel(self._outer_reason())
             if self._stopped is None and self.workflow.error_handling == "stop_on_failure":
                 reason = f"step {step_id!r} {'failed' if result.status == 'failed' else 'was cancelled'}"
                 self.recorder.cancel_reason = reason
@@ -291,6 +297,13 @@ class Execution:
         self.recorder.decided(None, None, point="cancel", decision="cancel", rationale=reason)
         self._stop(reason)
         self._wake()
+
+    def _is_interrupted(self) -> bool:
+        """Whether the task that awaits `run` was cancelled and will hear of it next.
+
+        When a loop ends it cancels all tasks at once, those of the steps included.
+        """
+        return self._awaiting is not None and self._awaiting.cancelling() > self._cancelling
 
     def _outer_reason(self) -> str:
         """Why the task that awaits `run` was cancelled."""
