@@ -1,0 +1,56 @@
+"""The modules that a definition asks for, imported with the current folder in sight."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import orchkit as ok
+from orchkit.errors import Problem, WorkflowValidationError
+
+
+def import_modules(workflow: ok.Workflow) -> None:
+    """Import what the definition and its sub-workflows ask for, from the current folder first.
+
+    Raises `WorkflowValidationError` naming every module that cannot be imported.
+    """
+    here = os.getcwd()  # noqa: PTH109 - an entry of sys.path is a string
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    problems = [problem for name in dict.fromkeys(_names(workflow)) if (problem := _import(name, here))]
+    if problems:
+        raise WorkflowValidationError(workflow.name, problems)
+
+
+def _names(workflow: ok.Workflow) -> Iterator[str]:
+    yield from workflow.imports
+    for step in workflow.steps:
+        if step.workflow is not None:
+            yield from _names(step.workflow)
+
+
+def _import(name: str, here: str) -> Problem | None:
+    try:
+        import_module(name)
+    except Exception as error:  # importing runs the module: anything may come
+        cause = f"{type(error).__name__}: {error}"
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name is not None
+            and f"{name}.".startswith(f"{error.name}.")
+        ):
+            return Problem(f"imports {name!r}", cause, f"looked for in {here} and in this Python")
+        return Problem(f"imports {name!r}", cause, _raised_at(error))
+    return None
+
+
+def _raised_at(error: Exception) -> str | None:
+    """The line of the user's that raised; None where the message itself says it."""
+    if isinstance(error, SyntaxError):
+        return None
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}"

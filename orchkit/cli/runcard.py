@@ -1,0 +1,104 @@
+"""A run, or one step of it, on a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from orchkit.analysis.explain import explain_run, explain_step
+from orchkit.analysis.words import duration
+from orchkit.cli.tables import attempts_table, decisions_table, print_steps
+from orchkit.cli.words import moment, one_line, plain, status
+from orchkit.model.state import DecisionState, RunState, StepState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_DECISIONS = 40
+
+
+def print_run(console: Console, state: RunState, facts: Mapping[str, Any]) -> None:
+    """A run: its facts (a row of the view ``runs``), its story, its steps, its decisions."""
+    console.print(Text.assemble((one_line(state.name), "bold"), "  ", status(state.status)))
+    console.print(_facts(facts))
+    console.print()
+    print_story(console, explain_run(state))
+    if state.steps:
+        console.print()
+        print_steps(console, state)
+    _print_decisions(console, state.decisions, with_step=True)
+
+
+def _facts(facts: Mapping[str, Any]) -> Table:
+    took = f", took {duration(facts['duration_ms'])}" if facts["duration_ms"] is not None else ""
+    parent = f"step {facts['parent_step_id']} of {facts['parent_run_id']}" if facts["parent_run_id"] else None
+    rows = {
+        "run": facts["run_id"],
+        "kind": facts["kind"],
+        "started": f"{moment(facts['started_at'])}{took}",
+        "user": facts["user_id"],
+        "session": facts["session_id"],
+        "case file": facts["casefile_id"],
+        "request": facts["request_id"],
+        "part of": parent,
+        "process": f"{facts['pid']} on {facts['host']}" if facts["pid"] else None,
+        "durability": facts["durability"],
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, fact in rows.items():
+        if fact:
+            table.add_row(name, one_line(fact))
+    return table
+
+
+def print_step(console: Console, state: RunState, step: StepState) -> None:
+    """A step: its story, its attempts, its decisions, what went in and what came out, its evidence."""
+    console.print(Text.assemble((one_line(step.step_id), "bold"), "  ", status(step.status)))
+    console.print(Text(f"{one_line(step.name)}, in {one_line(state.name)} {state.run_id}", style="dim"))
+    console.print()
+    print_story(console, explain_step(state, step.step_id))
+    if step.attempts:
+        console.print()
+        console.print(attempts_table(console, step))
+    _print_decisions(
+        console, [one for one in state.decisions if one.step_id == step.step_id], with_step=False
+    )
+    _print_data(console, "input", step.input)
+    _print_data(console, "output", step.output)
+    for event in state.evidence:
+        if event.step_id == step.step_id:
+            source = f" from {one_line(event.payload['source'])}" if event.payload.get("source") else ""
+            title = f"evidence: {one_line(event.payload.get('type'))}{source}"
+            _print_data(console, title, event.payload.get("data"))
+
+
+def print_story(console: Console, story: str) -> None:
+    """An explanation, wrapped between words; entries of its lists keep their indent."""
+    for line in plain(story).splitlines():
+        indent = len(line) - len(line.lstrip())
+        console.print(Padding(Text(line.strip()), (0, 0, 0, indent)))
+
+
+def _print_decisions(console: Console, decisions: list[DecisionState], *, with_step: bool) -> None:
+    if not decisions:
+        return
+    console.print()
+    console.print(decisions_table(console, decisions[:MOST_DECISIONS], with_step=with_step))
+    if len(decisions) > MOST_DECISIONS:
+        more = len(decisions) - MOST_DECISIONS
+        console.print(f"and {more:,} more; --json shows all", style="dim")
+
+
+def _print_data(console: Console, title: str, data: Any) -> None:
+    if data is not None and data != {}:
+        text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+        console.print()
+        console.print(Text(title, style="dim"))
+        console.print(Padding(Text(plain(text)), (0, 0, 0, 2)))
