@@ -343,7 +343,7 @@ def test_a_step_task_that_somebody_else_cancels_fails_the_run(stage: Stage) -> N
 
 
 def test_ctrl_c_inside_a_step_ends_the_run_and_is_raised(lab: Any) -> None:
-    """KeyboardInterrupt on the loop is no failure of the step: it is recorded as a cancellation, and raised."""
+    """KeyboardInterrupt on the loop is no failure of the step: it is recorded as cancelled, and raised."""
 
     async def interrupted() -> None:
         raise KeyboardInterrupt
