@@ -1,34 +1,88 @@
-"""``orchkit demo``: a small office case, run and recorded before your eyes."""
+"""``orchkit demo``: a small office case, run, recorded and shown."""
 
 from __future__ import annotations
 
+import shlex
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
+import orchkit as ok
+from orchkit.analysis.explain import explain_run
+from orchkit.analysis.words import duration, plural
 from orchkit.cli.failure import UsageError
 from orchkit.cli.options import DEFAULT_STORE, DebugOption, StoreOption
+from orchkit.cli.place import recording
+from orchkit.cli.runcard import print_story
 from orchkit.cli.screen import stdout
+from orchkit.cli.tables import decisions_table, print_steps
+from orchkit.cli.words import status
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SCENARIO = "orchkit.demo.scenario"
+QUERY = 'orchkit sql "select decision, rationale from decision_traces"'
+RETRIED = "ask_carrier"
+"""The step in which there is something to see: a service that is down at first."""
 
 
 def demo(
     store: StoreOption = DEFAULT_STORE,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where pictures and reports go.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="For the report and the picture.")] = Path(
         "demo-out"
     ),
     debug: DebugOption = False,
 ) -> None:
-    """Run the demonstration."""
+    """Run three workflows over a small office case, and show what they did and why."""
     try:
         scenario = import_module(SCENARIO)
+        out.mkdir(parents=True, exist_ok=True)
     except ImportError as error:
         raise UsageError(f"the demonstration cannot be loaded: {error}") from error
-    try:
-        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {out}: {error.strerror or error}") from error
-    scenario.run_demo(store, out, stdout())
+    report = out / "report.md"
+    with recording(store) as kit:
+        try:
+            results: list[ok.WorkflowResult] = scenario.run(kit, report)
+        except FileNotFoundError as error:  # an installation without the data
+            raise UsageError(str(error)) from error
+        console = stdout()
+        for result in results:
+            _print_result(console, result)
+        main = results[-1].run
+        picture = main.dag().save(out / f"{main.name}.svg")
+        print_steps(console, main.state)
+        console.print()
+        print_story(console, explain_run(main.state))
+        console.print()
+        choices = [decision for decision in main.state.decisions if not decision.by_engine]
+        console.print(decisions_table(console, choices, with_step=False))
+    console.print()
+    _print_next(console, store, report, picture)
+
+
+def _print_result(console: Console, result: ok.WorkflowResult) -> None:
+    took = f"{plural(len(result.steps), 'step')}, {duration(result.duration_ms)}"
+    console.print(
+        Text.assemble((result.name, "bold"), "  ", status(result.status), "  ", (took, "dim")), soft_wrap=True
+    )
+
+
+def _print_next(console: Console, store: Path, report: Path, picture: Path) -> None:
+    """What was written, and where to look from here."""
+    more = "" if store == DEFAULT_STORE else f" --store {shlex.quote(str(store))}"
+    lines = (
+        ("report", str(report)),
+        ("picture", str(picture)),
+        ("record", str(store)),
+        ("look on", f"orchkit show last{more}"),
+        ("", f"orchkit show last --step {RETRIED}{more}"),
+        ("", QUERY + more),
+    )
+    for name, text in lines:  # to be copied, so not in a table, which would break them
+        console.print(Text.assemble((f"{name:<9}", "dim"), text), soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -424,6 +425,21 @@ def test_a_demonstration_that_cannot_be_loaded(
     answer = orchkit("demo")
     assert answer.exit_code == 2
     assert answer.stderr.startswith("error: the demonstration cannot be loaded: ")
+
+
+def test_the_demonstration(folder: Path, orchkit: Orchkit) -> None:
+    """It shows what was decided, leaves a report and a picture, and what it says to type next works."""
+    answer = orchkit("demo", "--store", "my demo.duckdb", "--out", "shown")
+    assert answer.exit_code == 0, answer.output
+    assert "complex_analysis  ✓ success" in answer.stdout
+    assert "conclusion" in answer.stdout
+    assert (folder / "shown" / "report.md").read_text(encoding="utf-8").startswith("# ")
+    assert "<svg" in (folder / "shown" / "complex_analysis.svg").read_text(encoding="utf-8")
+    suggested = [line.partition("orchkit ")[2] for line in answer.stdout.splitlines() if "orchkit " in line]
+    assert len(suggested) == 3
+    for command in suggested:
+        assert orchkit(*shlex.split(command)).exit_code == 0, command
+    assert orchkit("demo", "--store", "my demo.duckdb", "--out", "shown").exit_code == 0
 
 
 def test_doctor_as_json(recorded: dict[str, Any], orchkit: Orchkit, folder: Path) -> None:
