@@ -15,7 +15,9 @@ from orchkit.views.text import slug
 # Numbers, and names of samples in parentheses, at the end: align_ID0007, FASTQC (sample 3).
 _NUMBERING = re.compile(r"(?:\s*\([^()]*\)|[\s_.:#-]*(?:ID|id)?\d+)+$")
 MOST_GROUPS = 90
-"""A condensed picture has at most about this many nodes."""
+"""A condensed picture has at most this many nodes."""
+MOST_PAIRS = 250
+"""And at most about this many edges: more are a tangle."""
 
 
 def depths(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[str, int]:
@@ -53,9 +55,9 @@ class _Group:
 
 
 def condensed(diagram: Diagram) -> Diagram:
-    """The same in at most about `MOST_GROUPS` nodes, with counts; says so in the caption."""
+    """The same in at most `MOST_GROUPS` nodes, with counts; says so in the caption."""
     depth = depths(diagram.nodes, diagram.edges)
-    groups, band, by_tool = _grouping(diagram.nodes, depth)
+    groups, band, by_tool = _grouping(diagram, depth)
     what = "steps of the same kind" if by_tool else "steps"
     where = "at the same depth" if band == 1 else f"within {band} levels of depth"
     drawn = f"{plural(len(diagram.nodes), 'step')} drawn as {plural(len(groups), 'group')}"
@@ -69,16 +71,19 @@ def condensed(diagram: Diagram) -> Diagram:
     )
 
 
-def _grouping(nodes: Sequence[Node], depth: Mapping[str, int]) -> tuple[list[_Group], int, bool]:
+def _grouping(diagram: Diagram, depth: Mapping[str, int]) -> tuple[list[_Group], int, bool]:
     """The finest grouping that is small enough; by tool as long as that is possible."""
+    nodes = diagram.nodes
     deepest = max(depth.values(), default=0) + 1
     nothing = dict.fromkeys((node.id for node in nodes), "")
     for names in (_names(nodes), nothing):
         band = 1
         while band < 2 * deepest:
-            keys = {(names[node.id], depth[node.id] // band) for node in nodes}
-            if len(keys) <= MOST_GROUPS or (names is nothing and band >= deepest):
-                return _grouped(nodes, depth, band, names), band, names is not nothing
+            keys = {node.id: (names[node.id], depth[node.id] // band) for node in nodes}
+            if len(set(keys.values())) <= MOST_GROUPS:
+                pairs = {(keys[edge.source], keys[edge.target]) for edge in diagram.edges}
+                if len(pairs) <= MOST_PAIRS:
+                    return _grouped(nodes, depth, band, names), band, names is not nothing
             band *= 2
     return _grouped(nodes, depth, deepest, nothing), deepest, False
 

