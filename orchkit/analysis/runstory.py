@@ -40,9 +40,10 @@ def _ending(facts: Facts) -> str:
     head = f"{name} {_ENDED[state.status]} after {took}"
     if not steps:
         return f"{head}; it had no steps"
-    if len(counts) == 1 and counts["success"]:
-        every = {1: "its only step", 2: "both steps"}.get(len(steps), f"all {len(steps):,} steps")
-        return f"{head}: {every} succeeded"
+    if len(steps) == 1:
+        return f"{head}: its only step {tally(counts).removeprefix('1 ')}"
+    if counts["success"] == len(steps):
+        return f"{head}: {'both' if len(steps) == 2 else f'all {len(steps):,}'} steps succeeded"
     return f"{head}: of {plural(len(steps), 'step')}, {tally(counts)}"
 
 

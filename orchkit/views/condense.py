@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchkit.analysis.words import clean, plural
-from orchkit.views.diagram import Diagram, Edge, EdgeKind, Line, Node
+from orchkit.views.diagram import EDGE_KINDS, Diagram, Edge, EdgeKind, Line, Node
 from orchkit.views.palette import BY_GRAVITY, BY_PROGRESS, look_of
 from orchkit.views.text import slug
 
@@ -152,13 +152,10 @@ def _edges(edges: Sequence[Edge], groups: Sequence[_Group]) -> list[Edge]:
 
 
 def _merged(source: str, target: str, edges: Sequence[Edge]) -> Edge:
-    kind: EdgeKind = min((edge.kind for edge in edges), key=_STRENGTH.index)
+    kind: EdgeKind = min((edge.kind for edge in edges), key=EDGE_KINDS.index)
     idle = all("edge_idle" in edge.classes for edge in edges)
     label = f"{len(edges):,}" if len(edges) > 1 else ""
     classes = ("edge", f"edge_{kind}", "edge_idle") if idle else ("edge", f"edge_{kind}")
     return Edge(
         f"edge_{source}_{target}", source, target, kind, label, plural(len(edges), "connection"), classes
     )
-
-
-_STRENGTH: tuple[EdgeKind, ...] = ("data", "condition", "dependency", "order", "compensation")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 NodeKind = Literal["step", "map", "workflow", "compensation", "group"]
 """``workflow`` is a sub-workflow that is not drawn out, ``group`` stands for several steps."""
 EdgeKind = Literal["data", "condition", "dependency", "order", "compensation"]
+EDGE_KINDS: tuple[EdgeKind, ...] = get_args(EdgeKind)
+"""The strongest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,4 @@ class Diagram:
     def edge_kinds(self) -> tuple[EdgeKind, ...]:
         """The kinds of edges that occur, the strongest first."""
         present = {edge.kind for edge in self.edges}
-        return tuple(kind for kind in _KINDS if kind in present)
-
-
-_KINDS: tuple[EdgeKind, ...] = ("data", "condition", "dependency", "order", "compensation")
+        return tuple(kind for kind in EDGE_KINDS if kind in present)

@@ -49,9 +49,8 @@ def diagram_of(
         draft.add_workflow(flow, (), state)
         title = flow.name
     else:
-        assert state is not None or workflow is not None, "a workflow or a state is needed"
         draft.add_bare_run(state or RunState())
-        title = (state.name or state.run_id) if state is not None else ""
+        title = (state.name or state.run_id) if state is not None else "a workflow that cannot be read"
     diagram = draft.diagram(clean(title) or "workflow", flow, state)
     if len(diagram.nodes) > most_nodes or len(diagram.edges) > MOST_EDGES:
         return condensed(diagram)

@@ -245,7 +245,7 @@ def test_a_cancelled_step(recording: Any, scheduled: bool, text: str) -> None:
     assert explain_step(run.state, "a") == text
     assert explain_run(run.state) == dedent(
         """\
-        w was cancelled after 300 ms: of 1 step, 1 was cancelled.
+        w was cancelled after 300 ms: its only step was cancelled.
         The recorded reason of the run: the user asked for it.
         a was cancelled because the user asked for it."""
     )
@@ -293,3 +293,15 @@ def test_many_failures_take_time_in_proportion(recording: Any) -> None:
         run.skipped(f"s{number}", "…")
     text = explain_run(run.end("failed", "ValueError: x").state)
     assert "were skipped because s0, s1, s2, s3, s4 and s5 failed." in text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(1, "its only step succeeded"), (2, "both steps succeeded"), (3, "all 3 steps succeeded")],
+)
+def test_a_run_in_which_all_went_well(recording: Any, count: int, text: str) -> None:
+    """Success is said in one sentence."""
+    run = recording().start("w")
+    for number in range(count):
+        run.ran(f"s{number}")
+    assert explain_run(run.end().state) == f"w succeeded after {count * 10} ms: {text}."

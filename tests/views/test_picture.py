@@ -184,6 +184,7 @@ def test_an_unreadable_definition_is_drawn_from_the_record(recording: Any) -> No
     definition = {"name": "w", "steps": [{"step_id": "a", "tool_name": "t"}], "from_the_future": True}
     run = recording().start("w", definition=definition).ran("a", "t")
     assert [(node.title, node.status) for node in diagram_of(None, run.state).nodes] == [("a", "success")]
+    assert diagram_of(definition).caption == "a workflow that cannot be read: 0 steps"
 
 
 def test_the_same_id_in_several_workflows_gives_several_nodes() -> None:
