@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-import orchkit as ok
 from orchkit.analysis.explain import explain_run
 from orchkit.analysis.words import duration, plural
 from orchkit.cli.failure import UsageError
@@ -23,6 +22,8 @@ from orchkit.cli.words import status
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from orchkit.demo.scenario import Stage
 
 SCENARIO = "orchkit.demo.scenario"
 QUERY = 'orchkit sql "select decision, rationale from decision_traces"'
@@ -48,13 +49,13 @@ def demo(
     report = out / "report.md"
     with recording(store) as kit:
         try:
-            results: list[ok.WorkflowResult] = scenario.run(kit, report)
+            stages: list[Stage] = scenario.run(kit, report)
         except FileNotFoundError as error:  # an installation without the data
             raise UsageError(str(error)) from error
         console = stdout()
-        for result in results:
-            _print_result(console, result)
-        main = results[-1].run
+        for stage in stages:
+            _print_stage(console, stage)
+        main = stages[-1].run
         picture = main.dag().save(out / f"{main.name}.svg")
         print_steps(console, main.state)
         console.print()
@@ -66,10 +67,14 @@ def demo(
     _print_next(console, store, report, picture)
 
 
-def _print_result(console: Console, result: ok.WorkflowResult) -> None:
-    took = f"{plural(len(result.steps), 'step')}, {duration(result.duration_ms)}"
+def _print_stage(console: Console, stage: Stage) -> None:
+    state = stage.run.state
+    tops = [step for step in state.steps.values() if step.parent is None]
+    facts = f"{plural(len(tops), 'step')}, {duration(stage.run.duration_ms)}"
+    if not stage.fresh:
+        facts += f"  not repeated: same definition and input as {stage.run.id}"
     console.print(
-        Text.assemble((result.name, "bold"), "  ", status(result.status), "  ", (took, "dim")), soft_wrap=True
+        Text.assemble((state.name, "bold"), "  ", status(state.status), "  ", (facts, "dim")), soft_wrap=True
     )
 
 

@@ -439,7 +439,9 @@ def test_the_demonstration(folder: Path, orchkit: Orchkit) -> None:
     assert len(suggested) == 3
     for command in suggested:
         assert orchkit(*shlex.split(command)).exit_code == 0, command
-    assert orchkit("demo", "--store", "my demo.duckdb", "--out", "shown").exit_code == 0
+    again = orchkit("demo", "--store", "my demo.duckdb", "--out", "shown")
+    assert again.exit_code == 0
+    assert again.stdout.count("not repeated: same definition and input as run_") == 3
 
 
 def test_doctor_as_json(recorded: dict[str, Any], orchkit: Orchkit, folder: Path) -> None:

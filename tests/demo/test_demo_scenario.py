@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from shutil import copytree
+from typing import Any
 
 import pytest
 
+import orchkit as ok
 from orchkit.demo import scenario
 from orchkit.demo.casefiles import CasefileStore
 from orchkit.engine.dispatch import Orchestrator
@@ -23,9 +25,6 @@ from orchkit.registry.registry import Registry
 from orchkit.store import codec
 from orchkit.store.store import Store
 from orchkit.testing import FakeClock
-
-if TYPE_CHECKING:
-    from orchkit.kit import Kit
 
 
 @dataclass
@@ -168,20 +167,42 @@ def test_every_output_comes_back_from_the_record_as_what_it_was(desk: Desk) -> N
             assert type(codec.unpack(payload["output"], payload.get("types"))) is type(output)
 
 
-def test_the_three_runs_belong_together(desk: Desk, tmp_path: Path) -> None:
+def test_the_three_runs_belong_together(case_dir: Path, tmp_path: Path) -> None:
     """`scenario.run` puts the later runs on the casefile and the session of the first."""
-    kit = cast("Kit", desk.engine)  # all that it asks of a kit is `run`
-    results = scenario.run(kit, tmp_path / "out" / "report.md", user_id="u_1")
-    assert [result.name for result in results] == ["casefile_setup", "gather_evidence", "complex_analysis"]
-    casefile = results[0].outputs["create_casefile"].casefile_id
-    session = results[0].outputs["create_session"].session_id
-    rows = desk.store.query("SELECT name, user_id, casefile_id, session_id FROM runs ORDER BY started_at")
+    report = tmp_path / "out" / "report.md"
+    with ok.open() as kit:
+        stages = scenario.run(kit, report, data=case_dir, user_id="u_1")
+        assert [stage.run.name for stage in stages] == [
+            "casefile_setup",
+            "gather_evidence",
+            "complex_analysis",
+        ]
+        assert all(stage.fresh for stage in stages)
+        steps = stages[0].run.state.steps
+        casefile = steps["create_casefile"].output["casefile_id"]
+        session = steps["create_session"].output["session_id"]
+        rows = kit.store.query("SELECT name, user_id, casefile_id, session_id FROM runs ORDER BY started_at")
     assert rows == [
         ("casefile_setup", "u_1", None, None),
         ("gather_evidence", "u_1", casefile, session),
         ("complex_analysis", "u_1", casefile, session),
     ]
-    assert (tmp_path / "out" / "report.md").is_file()
+    assert report.is_file()
+
+
+def test_what_has_been_done_is_not_repeated(case_dir: Path, tmp_path: Path) -> None:
+    """The same over the same files gives the recorded runs; a changed file or a lost report does not."""
+    data, report = tmp_path / "case", tmp_path / "report.md"
+    copytree(case_dir, data)
+    with ok.open(tmp_path / "runs.duckdb") as kit:
+        first = scenario.run(kit, report, data=data)
+        again = scenario.run(kit, report, data=data)
+        assert [stage.fresh for stage in again] == [False, False, False]
+        assert [stage.run for stage in again] == [stage.run for stage in first]
+        report.unlink()
+        assert [stage.fresh for stage in scenario.run(kit, report, data=data)] == [False, False, True]
+        (data / "files" / "later.md").write_text("A note.\n", encoding="utf-8")
+        assert [stage.fresh for stage in scenario.run(kit, report, data=data)] == [True, True, True]
 
 
 @pytest.mark.parametrize(
