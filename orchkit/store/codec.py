@@ -9,44 +9,50 @@ one walk.
 from __future__ import annotations
 
 import base64
-import dataclasses
-import datetime as dt
 import hashlib
-import sys
 from collections.abc import Callable, Mapping
-from decimal import Decimal
-from enum import Enum
-from pathlib import Path as FilePath
-from pathlib import PurePath
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
-from pydantic import BaseModel, SecretStr, TypeAdapter
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from orchkit.errors import CodecError
-from orchkit.store.tables import parquet_to_table, table_to_parquet
+from orchkit.store import arrays, classes, values
+from orchkit.store.notes import Note, Packed, Path, path_text, type_name
 
-Path = tuple[str | int, ...]
-Note = list[Any]
-"""``[[path…], tag]`` or ``[[path…], tag, argument]``."""
+__all__ = ["BLOB_BYTES", "Packed", "content_hash", "dumps", "loads", "pack", "unpack"]
 
 BLOB_BYTES = 64 * 1024
 """Encoded values larger than this are stored once, by content hash."""
+MAX_DEPTH = 150
+"""Levels of nesting; beyond 200 the JSON could not be read again."""
 
-_PLAIN = frozenset({str, int, bool, type(None)})
-
-
-class Packed(NamedTuple):
-    """A JSON-able value and the notes that bring its types back."""
-
-    value: Any
-    notes: list[Note]
+_ADVICE = "return plain data, a dataclass or a pydantic model"
+_PLAIN = frozenset({bool, type(None)})
+_LONG = 10**4000  # Python reads no longer decimal numbers
+_DECODERS: Mapping[str, Callable[[Any, Any], Any]] = {
+    **values.DECODERS,
+    **classes.DECODERS,
+    **arrays.DECODERS,
+}
 
 
 def dumps(value: Any) -> str:
-    """JSON text of a JSON-able value."""
-    return to_json(value, inf_nan_mode="constants").decode()
+    """JSON text of a JSON-able value; what is no valid text in it is replaced. Raises `CodecError`."""
+    try:
+        return to_json(value, inf_nan_mode="constants").decode()
+    except PydanticSerializationError as error:
+        if "surrogates" not in str(error):
+            raise CodecError("value", str(error)) from error
+        return dumps(_valid(value))
+
+
+def _valid(value: Any) -> Any:
+    """The same with lone surrogates, which no encoding can write, as question marks."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_valid(key): _valid(item) for key, item in value.items()}
+    return [_valid(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def loads(text: str | bytes) -> Any:
@@ -61,223 +67,165 @@ def content_hash(text: str) -> str:
 
 def pack(value: Any, name: str = "value") -> Packed:
     """Make a value JSON-able. Raises `CodecError` naming the path of what cannot be stored."""
-    notes: list[Note] = []
-    return Packed(_pack(value, (), notes, name), notes)
+    packer = _Packer(name)
+    try:
+        return Packed(packer.pack(value, ()), packer.notes)
+    except _TooDeepError as error:
+        raise _too_deep(name, value, error.path) from None
+    except RecursionError:
+        raise CodecError(name, "nested too deep for Python's stack, or it contains itself") from None
 
 
-def _pack(value: Any, path: Path, notes: list[Note], name: str) -> Any:
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    if kind is float:
-        if value - value == 0.0:  # finite
+class _TooDeepError(Exception):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__()
+
+
+class _Packer:
+    """One value on its way: collects the notes."""
+
+    __slots__ = ("name", "notes")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.notes: list[Note] = []
+
+    def pack(self, value: Any, path: Path) -> Any:
+        """The JSON-able form of what is at this path."""
+        if _is_plain(value):
             return value
-        notes.append([list(path), "float"])
-        return repr(value)
-    if kind is dict:
-        return _pack_dict(value, path, notes, name)
-    if kind is list:
-        return [_pack(item, (*path, index), notes, name) for index, item in enumerate(value)]
-    return _pack_other(value, path, notes, name)
-
-
-def _pack_dict(value: dict[Any, Any], path: Path, notes: list[Note], name: str) -> Any:
-    for key in value:
-        if type(key) is not str:
-            notes.append([list(path), "pairs"])
+        kind = type(value)
+        if kind is str:
+            return value if _encodable(value) else self._pack_text(value, path)
+        if kind is int:
+            return value if -_LONG < value < _LONG else self._noted(path, "int", hex(value))
+        if kind is float:
+            return self._noted(path, "float", repr(value))
+        if len(path) > MAX_DEPTH:
+            raise _TooDeepError(path)
+        if kind is dict:
+            return self._pack_dict(value, path)
+        if kind is list:
             return [
-                [_pack(k, (*path, index, 0), notes, name), _pack(v, (*path, index, 1), notes, name)]
-                for index, (k, v) in enumerate(value.items())
+                item if _is_plain(item) else self.pack(item, (*path, place))
+                for place, item in enumerate(value)
             ]
-    return {key: _pack(item, (*path, key), notes, name) for key, item in value.items()}
+        return self._pack_other(value, path)
+
+    def note(self, path: Path, tag: str, argument: Any = None) -> None:
+        """Note the type of what is at a path; what is outside before what is inside."""
+        self.notes.append([list(path), tag] if argument is None else [list(path), tag, argument])
+
+    def error(self, path: Path, cause: str) -> CodecError:
+        """The error for a value that cannot be stored."""
+        return CodecError(path_text(self.name, path), cause)
+
+    def _noted(self, path: Path, tag: str, plain: Any) -> Any:
+        self.note(path, tag)
+        return plain
+
+    def _pack_text(self, text: str, path: Path) -> str:
+        """With lone surrogates (a file name in an unknown encoding): readable, and exact in the note."""
+        self.note(path, "text", base64.b64encode(text.encode("utf-8", "surrogatepass")).decode())
+        return str(_valid(text))
+
+    def _pack_dict(self, value: dict[Any, Any], path: Path) -> Any:
+        for key in value:
+            if type(key) is not str or not (key.isascii() or _encodable(key)):
+                self.note(path, "pairs")
+                return [
+                    [self.pack(k, (*path, place, 0)), self.pack(v, (*path, place, 1))]
+                    for place, (k, v) in enumerate(value.items())
+                ]
+        return {
+            key: item if _is_plain(item) else self.pack(item, (*path, key)) for key, item in value.items()
+        }
+
+    def _pack_other(self, value: Any, path: Path) -> Any:
+        # First: a pandas Timestamp is also a datetime, a named tuple is also a tuple.
+        found = classes.pack_instance(self, value, path) or arrays.pack_array(self, value, path)
+        if found is not None:
+            return found[0]
+        for kind, tag, encode in values.ENCODERS:
+            if isinstance(value, kind):
+                plain, argument = encode(value)
+                self.note(path, tag, argument)
+                return self.pack(plain, path)
+        if isinstance(value, dict):
+            return self._pack_dict(dict(value), path)
+        if isinstance(value, list):
+            return self.pack(list(value), path)
+        raise self.error(path, f"no way to store a {type_name(type(value))}; {_ADVICE}")
 
 
-def _pack_other(value: Any, path: Path, notes: list[Note], name: str) -> Any:
-    # First: a pandas Timestamp is also a datetime.
-    structured = _pack_structured(value, path, notes)
-    if structured is not None:
-        return structured[0]
-    for kind, tag, encode in _ENCODERS:
-        if isinstance(value, kind):
-            plain, argument = encode(value)
-            notes.append([list(path), tag] if argument is None else [list(path), tag, argument])
-            # Notes of the inside come after the note of the outside; unpacking goes backwards.
-            return _pack(plain, path, notes, name) if tag in _CONTAINERS else plain
-    if isinstance(value, dict):
-        return _pack_dict(dict(value), path, notes, name)
-    raise CodecError(_path_text(name, path), f"no way to store a {_type_name(type(value))}; {_ADVICE}")
+def _is_plain(value: Any) -> bool:
+    """Whether it is its own JSON; in doubt not (this is for speed: most of what is packed is plain)."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii()  # type: ignore[no-any-return]
+    if kind is int:
+        return -(2**63) <= value < 2**63  # type: ignore[no-any-return]
+    if kind is float:
+        return value - value == 0.0  # type: ignore[no-any-return]
+    return kind in _PLAIN
 
 
-_ADVICE = "return plain data, a dataclass or a pydantic model"
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
-def _pack_structured(value: Any, path: Path, notes: list[Note]) -> tuple[Any] | None:
-    """Pydantic models, dataclasses, arrays and tables, in a one-tuple; None for anything else."""
-    if isinstance(value, BaseModel):
-        notes.append([list(path), "model", _type_name(type(value))])
-        return (value.model_dump(mode="json"),)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        notes.append([list(path), "dataclass", _type_name(type(value))])
-        return (TypeAdapter(type(value)).dump_python(value, mode="json"),)
-    module = type(value).__module__.partition(".")[0]
-    if module == "numpy":
-        return _pack_numpy(value, path, notes)
-    if module == "pandas":
-        return _pack_pandas(value, path, notes)
-    return None
-
-
-def _pack_numpy(value: Any, path: Path, notes: list[Note]) -> tuple[Any] | None:
-    import numpy as np
-
-    if isinstance(value, np.generic) and not value.dtype.hasobject:
-        notes.append([list(path), "numpy", value.dtype.str])
-        return (value.item() if value.dtype.kind in "biuU" else base64.b64encode(value.tobytes()).decode(),)
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        notes.append([list(path), "ndarray", {"dtype": value.dtype.str, "shape": list(value.shape)}])
-        return (base64.b64encode(np.ascontiguousarray(value).tobytes()).decode(),)
-    return None
-
-
-def _pack_pandas(value: Any, path: Path, notes: list[Note]) -> tuple[Any] | None:
-    import pandas as pd
-
-    if isinstance(value, pd.Timestamp) or value is pd.NaT:
-        notes.append([list(path), "timestamp"])
-        return (value.isoformat(),)
-    if isinstance(value, pd.DataFrame):
-        data, note = table_to_parquet(value)
-        notes.append([list(path), "dataframe", note])
-        return (base64.b64encode(data).decode(),)
-    return None
+def _too_deep(name: str, value: Any, path: Path) -> CodecError:
+    """Says whether it is a circle, and where that closes."""
+    seen: dict[int, int] = {}
+    for depth, part in enumerate(path):
+        if id(value) in seen:
+            whole = path_text(name, path[: seen[id(value)]])
+            return CodecError(
+                path_text(name, path[:depth]), f"it is {whole} itself, so there is no end to it"
+            )
+        seen[id(value)] = depth
+        try:
+            value = value[part]
+        except Exception:  # an object: its fields are attributes
+            value = getattr(value, str(part), None)
+        if value is None:
+            break
+    return CodecError(f"{path_text(name, path[:5])}…", f"nested deeper than {MAX_DEPTH} levels")
 
 
 def unpack(value: Any, notes: list[Note] | None) -> Any:
-    """Bring the types back. A class that does not exist any more stays a plain dict."""
+    """Bring the types back; ``value`` stays as it is.
+
+    A class that does not exist any more stays a plain dict. Raises `CodecError` where a record does
+    not fit its class any more.
+    """
     if not notes:
         return value
-    holder = [value]
+    holder = [_copied(value)]
     for note in reversed(notes):
         path, tag = note[0], note[1]
         decode = _DECODERS.get(tag)
         if decode is None:
-            raise CodecError(_path_text("value", tuple(path)), f"unknown type note {tag!r}")
+            raise CodecError(path_text("value", tuple(path)), f"unknown type note {tag!r}")
         container: Any = holder
         keys = [0, *path]
         for key in keys[:-1]:
             container = container[key]
-        container[keys[-1]] = decode(container[keys[-1]], note[2] if len(note) > 2 else None)
+        argument = note[2] if len(note) > 2 else None
+        try:
+            container[keys[-1]] = decode(container[keys[-1]], argument)
+        except Exception as error:
+            where = path_text("value", tuple(path))
+            raise CodecError(where, f"its record does not fit {argument or tag} any more: {error}") from error
     return holder[0]
 
 
-def _path_text(name: str, path: Path) -> str:
-    return name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-
-
-def _type_name(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
-
-
-def find_class(name: str) -> type | None:
-    """A class by ``module:QualName`` among the modules that are loaded; None when it is gone.
-
-    Nothing is imported: reading a record must not run code that the record names.
-    """
-    module_name, _, qualname = name.partition(":")
-    found: Any = sys.modules.get(module_name)
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    return found if isinstance(found, type) else None
-
-
-def _decode_class(value: Any, name: str | None) -> Any:
-    kind = find_class(name or "")
-    if kind is None:
-        return value
-    if issubclass(kind, BaseModel):
-        return kind.model_validate(value)
-    return TypeAdapter(kind).validate_python(value) if dataclasses.is_dataclass(kind) else value
-
-
-def _decode_enum(value: Any, name: str | None) -> Any:
-    kind = find_class(name or "")
-    return kind(value) if kind is not None and issubclass(kind, Enum) else value
-
-
-def _decode_numpy(value: Any, dtype: Any) -> Any:
-    import numpy as np
-
-    if isinstance(value, str) and np.dtype(dtype).kind != "U":
-        return np.frombuffer(base64.b64decode(value), dtype=dtype)[0]
-    return np.dtype(dtype).type(value)
-
-
-def _decode_ndarray(value: str, note: Any) -> Any:
-    import numpy as np
-
-    return np.frombuffer(base64.b64decode(value), dtype=note["dtype"]).reshape(note["shape"]).copy()
-
-
-def _decode_timestamp(value: str, _: Any) -> Any:
-    import pandas as pd
-
-    return pd.Timestamp(value)
-
-
-def _decode_dataframe(value: str, note: Any) -> Any:
-    return parquet_to_table(base64.b64decode(value), note)
-
-
-_Encoder = Callable[[Any], tuple[Any, Any]]
-# The order matters: a datetime is a date, an Enum may be a str.
-_ENCODERS: tuple[tuple[type | tuple[type, ...], str, _Encoder], ...] = (
-    (Enum, "enum", lambda v: (v.value, _type_name(type(v)))),
-    (dt.datetime, "datetime", lambda v: (v.isoformat(), None)),
-    (dt.date, "date", lambda v: (v.isoformat(), None)),
-    (dt.time, "time", lambda v: (v.isoformat(), None)),
-    (dt.timedelta, "timedelta", lambda v: (v // dt.timedelta(microseconds=1), None)),
-    (Decimal, "decimal", lambda v: (str(v), None)),
-    (UUID, "uuid", lambda v: (str(v), None)),
-    (PurePath, "path", lambda v: (str(v), None)),
-    ((bytes, bytearray, memoryview), "bytes", lambda v: (base64.b64encode(bytes(v)).decode(), None)),
-    (complex, "complex", lambda v: ([v.real, v.imag], None)),
-    (SecretStr, "secret", lambda v: (str(v), None)),
-    (tuple, "tuple", lambda v: (list(v), None)),
-    (frozenset, "frozenset", lambda v: (_stable(v), None)),
-    (set, "set", lambda v: (_stable(v), None)),
-    (bool, "bool", lambda v: (bool(v), None)),
-)
-_CONTAINERS = frozenset({"enum", "tuple", "frozenset", "set", "complex"})
-_DECODERS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "float": lambda v, _: float(v),
-    "pairs": lambda v, _: dict(map(tuple, v)),
-    "enum": _decode_enum,
-    "datetime": lambda v, _: dt.datetime.fromisoformat(v),
-    "date": lambda v, _: dt.date.fromisoformat(v),
-    "time": lambda v, _: dt.time.fromisoformat(v),
-    "timedelta": lambda v, _: dt.timedelta(microseconds=v),
-    "decimal": lambda v, _: Decimal(v),
-    "uuid": lambda v, _: UUID(v),
-    "path": lambda v, _: FilePath(v),
-    "bytes": lambda v, _: base64.b64decode(v),
-    "complex": lambda v, _: complex(*v),
-    "secret": lambda v, _: SecretStr(v),
-    "tuple": lambda v, _: tuple(v),
-    "frozenset": lambda v, _: frozenset(v),
-    "set": lambda v, _: set(v),
-    "bool": lambda v, _: bool(v),
-    "model": _decode_class,
-    "dataclass": _decode_class,
-    "numpy": _decode_numpy,
-    "ndarray": _decode_ndarray,
-    "timestamp": _decode_timestamp,
-    "dataframe": _decode_dataframe,
-}
-
-
-def _stable(items: Any) -> list[Any]:
-    """A set's items in an order that does not change from process to process, if they have one."""
-    try:
-        return sorted(items)
-    except TypeError:
-        return sorted(items, key=repr)
+def _copied(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if type(value) is list else value
