@@ -117,7 +117,9 @@ def table(
 
 def _cell(value: Cell, align: str) -> str:
     text = value if isinstance(value, Html) else html("" if value is None else shorten(value, _LONGEST_CELL))
-    return f'<td style="{_CELL.format(align=align)}">{text}</td>'
+    # numbers and their units stay on one line
+    style = _CELL.format(align=align) + (";white-space:nowrap" if align == "right" else "")
+    return f'<td style="{style}">{text}</td>'
 
 
 def status_chip(status: str | None) -> Html:

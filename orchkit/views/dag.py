@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchkit.views.cards import image, muted
 from orchkit.views.diagram import Diagram
 from orchkit.views.dot import dot_of
 from orchkit.views.listing import listing
 from orchkit.views.render import Picture, render
+
+if TYPE_CHECKING:
+    import graphviz
 
 
 class Dag:
@@ -33,6 +36,13 @@ class Dag:
     def dot(self) -> str:
         """The same in Graphviz's language."""
         return dot_of(self.diagram)
+
+    @property
+    def source(self) -> graphviz.Source:
+        """The same as an object of the ``graphviz`` package, for its formats and engines."""
+        import graphviz
+
+        return graphviz.Source(self.dot)
 
     def save(self, path: str | Path) -> Path:
         """Write an ``.svg`` or ``.dot`` file; returns its path. Raises ValueError for other endings."""

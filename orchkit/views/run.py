@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchkit.analysis import frames
 from orchkit.analysis.explain import explain_run, explain_step
 from orchkit.analysis.facts import span_ms
+from orchkit.analysis.graphs import graph_of
 from orchkit.analysis.links import workflow_of
 from orchkit.analysis.words import clean
 from orchkit.errors import UnknownNameError
@@ -21,6 +22,7 @@ from orchkit.views.dag import Dag
 from orchkit.views.picture import MOST_NODES, Path, diagram_of
 
 if TYPE_CHECKING:
+    import networkx as nx
     import pandas as pd
 
 
@@ -112,6 +114,10 @@ class Run(Displayable):
     def events(self) -> pd.DataFrame:
         """The raw events, one row each: see `orchkit.analysis.frames.events`."""
         return frames.events(self._store, self._id)
+
+    def graph(self) -> nx.DiGraph:
+        """The steps as a networkx graph: see `orchkit.analysis.graphs.graph_of`."""
+        return graph_of(self.state)
 
     # --- views -----------------------------------------------------------------------------
 

@@ -218,3 +218,9 @@ def test_views_import_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_picture_as_an_object_of_the_graphviz_package() -> None:
+    """`dag.source` carries our DOT text, for those who want other formats and engines."""
+    dag = Dag(diagram_of({"name": "w", "steps": [{"step_id": "a", "tool_name": "t"}]}))
+    assert dag.source.source == dag.dot
