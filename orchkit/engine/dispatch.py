@@ -46,11 +46,17 @@ class Operation:
     services: Mapping[str, Any]
 
 
-def default_hooks() -> HookManager:
-    """The built-in hooks: ``metrics``, ``audit``, ``session_lifecycle``."""
-    return HookManager(
-        {"metrics": MetricsHook(), "audit": AuditHook(), "session_lifecycle": SessionLifecycleHook()}
-    )
+def default_hooks(hooks: HookManager | None = None) -> HookManager:
+    """The built-in hooks (``metrics``, ``audit``, ``session_lifecycle``), added to others if there are any.
+
+    Policies name them, so they are always there; a hook of the same name takes the place of one.
+    """
+    manager = hooks or HookManager()
+    built_in = {"metrics": MetricsHook, "audit": AuditHook, "session_lifecycle": SessionLifecycleHook}
+    for name, make in built_in.items():
+        if name not in manager.names:
+            manager.register_hook(name, make())
+    return manager
 
 
 class Orchestrator:
@@ -72,7 +78,7 @@ class Orchestrator:
         rng: Random | None = None,
     ) -> None:
         self.store = store or Store()
-        self.hooks = hook_manager or default_hooks()
+        self.hooks = default_hooks(hook_manager)
         self.policies = policy_engine or PolicyEngine()
         self.sessions = session_orchestrator or SessionOrchestrator(self.store)
         self.registry = registry or default_registry
