@@ -54,7 +54,8 @@ class SessionService:
 
     def list_sessions(self, *, user_id: str | None = None, status: str | None = None) -> list[Session]:
         """Sessions in order of creation, all or those of a user or status."""
-        found = (Session.model_validate(value) for _, _, value in self._store.list_state(SESSION))
+        every = (Session.model_validate(value) for _, _, value in self._store.list_state(SESSION))
+        found = sorted(every, key=lambda session: session.created_us)
         return [
             session
             for session in found
