@@ -38,7 +38,7 @@ def demo(
     ),
     debug: DebugOption = False,
 ) -> None:
-    """Run three workflows over a small office case, and show what they did and why."""
+    """Run three workflows over a small office case, and show the record."""
     try:
         scenario = import_module(SCENARIO)
         out.mkdir(parents=True, exist_ok=True)

@@ -171,7 +171,7 @@ def describe(doing: Doing, now_us: int) -> Text:
     if doing.retry_us is not None:
         left = max(0.0, (doing.retry_us - now_us) / 1e6)
         text = Text(f"retry in {left:.1f} s", style="yellow")
-        text.append(f" · attempt {doing.attempt}{of} failed: {one_line(doing.error)}", style="dim")
+        text.append(f" · attempt {doing.attempt}{of} failed: {one_line(doing.error or '')}", style="dim")
         return text
     parts = [_clock((now_us - doing.since_us) / 1e6)]
     if doing.items is not None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from orchkit.analysis.explain import explain_run, explain_step
 from orchkit.analysis.words import duration
 from orchkit.cli.tables import attempts_table, decisions_table, print_steps
-from orchkit.cli.words import moment, one_line, plain, status
+from orchkit.cli.words import is_cut_off, moment, one_line, plain, standing, status
 from orchkit.model.state import DecisionState, RunState, StepState
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MOST_DECISIONS = 40
 
 def print_run(console: Console, state: RunState, facts: Mapping[str, Any]) -> None:
     """A run: its facts (a row of the view ``runs``), its story, its steps, its decisions."""
-    console.print(Text.assemble((one_line(state.name), "bold"), "  ", status(state.status)))
+    console.print(Text.assemble((one_line(state.name), "bold"), "  ", standing(facts)))
     console.print(_facts(facts))
     console.print()
     print_story(console, explain_run(state))
@@ -37,6 +37,7 @@ def print_run(console: Console, state: RunState, facts: Mapping[str, Any]) -> No
 def _facts(facts: Mapping[str, Any]) -> Table:
     took = f", took {duration(facts['duration_ms'])}" if facts["duration_ms"] is not None else ""
     parent = f"step {facts['parent_step_id']} of {facts['parent_run_id']}" if facts["parent_run_id"] else None
+    gone = ", which is gone" if is_cut_off(facts) else ""
     rows = {
         "run": facts["run_id"],
         "kind": facts["kind"],
@@ -46,7 +47,7 @@ def _facts(facts: Mapping[str, Any]) -> Table:
         "case file": facts["casefile_id"],
         "request": facts["request_id"],
         "part of": parent,
-        "process": f"{facts['pid']} on {facts['host']}" if facts["pid"] else None,
+        "process": f"{facts['pid']} on {facts['host']}{gone}" if facts["pid"] else None,
         "durability": facts["durability"],
     }
     table = Table.grid(padding=(0, 2))

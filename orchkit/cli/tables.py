@@ -11,7 +11,7 @@ from rich.text import Text
 
 from orchkit.analysis.facts import span_ms
 from orchkit.analysis.words import duration
-from orchkit.cli.words import NOTHING, moment, one_line, squeeze, status, value
+from orchkit.cli.words import NOTHING, moment, one_line, squeeze, standing, status, value
 from orchkit.model.state import DecisionState, RunState, StepState
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def decisions_table(console: Console, decisions: Sequence[DecisionState], *, wit
     rows = [
         (
             one_line(one.step_id) if one.step_id else Text("the run", style="dim"),
-            Text(one_line(one.point), style="" if one.by_engine else "bold"),
+            one_line(one.point),
             Text(one_line(one.decision), style="" if one.by_engine else "bold"),
             one_line(one.rationale or ""),
         )
@@ -149,7 +149,7 @@ def runs_table(console: Console, runs: Iterable[Mapping[str, Any]], shortest: Ma
         (
             Text(shortest[run["run_id"]], style="cyan"),
             one_line(run["name"] or ""),
-            status(run["status"]),
+            standing(run),
             moment(run["started_at"]),
             duration(run["duration_ms"]),
         )
