@@ -7,18 +7,22 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cases import Case, Line, Section
+from neighbours import Neighbours
 from worker import MARK, outcome
 
 WORKER = Path(__file__).with_name("worker.py")
 TIMEOUT_S = 1_800
 Measure = Callable[[Case, Path | None], dict[str, Any]]
 """Gives the numbers of one measurement, or ``{"failed": reason}``."""
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 0.0)
+"""Between the attempts at a measurement that is not disturbed."""
 QUIET = {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
 """No peer talks to the network while it is measured."""
 
@@ -36,6 +40,8 @@ class Row:
     """To the floor, measured in the same process just before and after."""
     beside: list[float] = field(default_factory=list)
     """For a peer: its value over that of orchkit in the same round."""
+    others: list[float] = field(default_factory=list)
+    """The part of all processors that other processes used meanwhile."""
     failure: str | None = None
 
     @property
@@ -65,6 +71,7 @@ class Row:
             "median": statistics.median(self.values) if self.values else None,
             "ratios_to_floor": self.ratios,
             "ratio_to_floor": statistics.median(self.ratios) if self.ratios else None,
+            "others": self.others,
             "beside_orchkit": statistics.median(self.beside) if self.beside else None,
             "target": target.text if target else None,
             "verdict": self.verdict,
@@ -119,10 +126,28 @@ def _note(row: Row, numbers: dict[str, Any], beside: dict[str, Any] | None) -> N
         return
     number = numbers[row.line.key]
     row.values.append(number * row.line.scale)
+    row.others.append(numbers.get("others", 0.0))
     if "floor_s" in numbers:
         row.ratios.append(number / numbers["floor_s"])
     if beside is not None and "failed" not in beside:
         row.beside.append(number / beside[row.line.key])
+
+
+def undisturbed(measure: Measure, most: float) -> Measure:
+    """Measure again while others use more than this part of the processors; keep the least disturbed."""
+
+    def again(case: Case, folder: Path | None) -> dict[str, Any]:
+        found = []
+        for pause in PAUSES_S:
+            neighbours = Neighbours()
+            numbers = measure(case, folder)
+            found.append({**numbers, "others": neighbours.share()})
+            if "failed" in numbers or found[-1]["others"] <= most:
+                return found[-1]
+            time.sleep(pause)
+        return min(found, key=lambda numbers: float(numbers["others"]))
+
+    return again
 
 
 def in_this_process(case: Case, folder: Path | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sqlite3
+import statistics
 import sys
 import tempfile
 from dataclasses import replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cases import LARGE, TINY, Section, Sizes, sections
-from harness import in_own_process, in_this_process, measure_all
+from harness import in_own_process, in_this_process, measure_all, undisturbed
 from rich.console import Console
 from table import WIDTH, show
 
@@ -29,6 +30,7 @@ def main() -> int:
     if options.large:
         sizes = replace(sizes, history=LARGE)
     chosen = _chosen(sections(sizes), options.only)
+    measure = undisturbed(in_this_process if options.tiny else in_own_process, options.calm / 100)
     progress = Console(stderr=True)
     facts = {**_facts(options.folder), "rounds": options.rounds, "load before": _load()}
     with progress.status("measuring") as status:
@@ -45,9 +47,12 @@ def main() -> int:
             peers=options.peers,
             folder=options.folder,
             tell=tell,
-            measure=in_this_process if options.tiny else in_own_process,
+            measure=measure,
         )
     facts["and after"] = _load()
+    if shares := [share for row in rows for share in row.others]:
+        middle, most = statistics.median(shares), max(shares)
+        facts["others used"] = f"{middle:.0%} of the processors meanwhile, at most {most:.0%}"
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
@@ -65,6 +70,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--large", action="store_true", help="a history of 10 million attempts")
     parser.add_argument("--tiny", action="store_true", help="so little work that the numbers mean nothing")
+    parser.add_argument(
+        "--calm",
+        type=float,
+        default=100.0,
+        metavar="PERCENT",
+        help="measure again, a few times, what others disturbed with more than this part of the processors",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     parser.add_argument("--folder", type=Path, metavar="PATH", help="where to put the temporary stores")
     options = parser.parse_args()
