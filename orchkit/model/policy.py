@@ -34,12 +34,21 @@ class RetryPolicy(Record):
     max_delay: float = Field(default=60.0, ge=0)
     """Cap of a single delay in seconds; jitter is applied after it, so no delay exceeds it."""
     jitter: Jitter = "full"
+    """``full`` unless said otherwise, but ``none`` for the strategies whose waits are said to be exact:
+    ``none``, ``immediate`` and ``fixed``."""
     max_elapsed: float | None = Field(default=None, gt=0)
     """Seconds after which no further attempt starts; no sleep is begun that would end after it."""
     retry_on: tuple[str, ...] = ("Exception",)
     """Exception names (``ValueError``, ``package.module.Error``); subclasses count."""
     give_up_on: tuple[str, ...] = ()
     """Exceptions that are never retried; wins over ``retry_on``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fixed_is_fixed(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("strategy") in ("none", "immediate", "fixed"):
+            return {"jitter": "none", **data}
+        return data
 
     @field_validator("retry_on", "give_up_on", mode="before")
     @classmethod

@@ -13,6 +13,7 @@ CREATE TABLE run_start (
     durability VARCHAR, parent_run_id VARCHAR, parent_step_id VARCHAR, pid INTEGER, host VARCHAR
 );
 CREATE TABLE run_end (seq BIGINT, ts BIGINT, run_id VARCHAR, status VARCHAR, error VARCHAR);
+CREATE TABLE run_gate (seq BIGINT, ts BIGINT, run_id VARCHAR, kind VARCHAR);
 CREATE TABLE step_start (
     seq BIGINT, ts BIGINT, run_id VARCHAR, step_id VARCHAR, name VARCHAR, node_type VARCHAR,
     parent VARCHAR, input VARCHAR
@@ -27,8 +28,8 @@ CREATE TABLE attempt_end (
 );
 CREATE TABLE decision (
     seq BIGINT, ts BIGINT, run_id VARCHAR, step_id VARCHAR, attempt INTEGER, point VARCHAR, decision VARCHAR,
-    rationale VARCHAR, alternatives VARCHAR, input_data VARCHAR, output_data VARCHAR, duration_ms DOUBLE,
-    origin VARCHAR
+    rationale VARCHAR, alternatives VARCHAR, input_data VARCHAR, output_data VARCHAR, evidence VARCHAR,
+    duration_ms DOUBLE, origin VARCHAR
 );
 CREATE TABLE evidence (
     seq BIGINT, ts BIGINT, run_id VARCHAR, step_id VARCHAR, attempt INTEGER, evidence_id VARCHAR,

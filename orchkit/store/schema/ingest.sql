@@ -14,6 +14,9 @@ FROM (
 INSERT INTO run_end
 SELECT seq, ts, run_id, payload ->> '$.status', payload ->> '$.error' FROM batch WHERE kind = 'run.finished';
 
+INSERT INTO run_gate SELECT seq, ts, run_id, kind FROM batch WHERE kind = 'run.paused';
+INSERT INTO run_gate SELECT seq, ts, run_id, kind FROM batch WHERE kind = 'run.resumed';
+
 INSERT INTO step_start
 SELECT seq, ts, run_id, step_id, p[1], p[2], p[3], j
 FROM (
@@ -42,11 +45,11 @@ FROM (
 );
 
 INSERT INTO decision
-SELECT seq, ts, run_id, step_id, attempt, p[1], p[2], p[3], j[1], j[2], j[3], TRY_CAST(p[4] AS DOUBLE), p[5]
+SELECT seq, ts, run_id, step_id, attempt, p[1], p[2], p[3], j[1], j[2], j[3], j[4], TRY_CAST(p[4] AS DOUBLE), p[5]
 FROM (
     SELECT seq, ts, run_id, step_id, attempt,
         json_extract_string(payload, ['$.point', '$.decision', '$.rationale', '$.duration_ms', '$.origin']) AS p,
-        json_extract(payload, ['$.alternatives', '$.input_data', '$.output_data']) AS j
+        json_extract(payload, ['$.alternatives', '$.input_data', '$.output_data', '$.evidence']) AS j
     FROM batch WHERE kind = 'decision'
 );
 

@@ -21,9 +21,6 @@ SELECT s.run_id, s.kind, s.name, s.workflow_id, s.definition_hash,
        s.pid, s.host
 FROM first_start s LEFT JOIN last_end e ON e.run_id = s.run_id LEFT JOIN gate g ON g.run_id = s.run_id;
 
-CREATE OR REPLACE VIEW unfinished_runs AS
-SELECT run_id FROM run_start EXCEPT SELECT run_id FROM run_end;
-
 CREATE OR REPLACE VIEW attempts AS
 SELECT run_id, step_id, attempt, status, at_us(started_us) AS started_at, at_us(ts) AS finished_at,
        duration_us / 1000.0 AS duration_ms, error, error_type, abandoned
@@ -31,7 +28,9 @@ FROM attempt_end
 UNION ALL
 SELECT e.run_id, e.step_id, e.attempt, 'running', at_us(e.ts), NULL, NULL, NULL, NULL, FALSE
 FROM event e
-WHERE e.kind = 'attempt.started' AND e.run_id IN (FROM unfinished_runs) AND NOT EXISTS (
+WHERE e.kind = 'attempt.started' AND e.run_id IN (
+    SELECT run_id FROM run_start EXCEPT SELECT run_id FROM run_end
+) AND NOT EXISTS (
     SELECT 1 FROM attempt_end a
     WHERE a.run_id = e.run_id AND a.step_id = e.step_id AND a.attempt = e.attempt
 );
@@ -45,7 +44,9 @@ UNION ALL
 SELECT s.run_id, s.step_id, s.name, s.node_type, s.parent, 'running', NULL, at_us(s.ts), NULL, NULL,
        as_json(s.input), NULL, NULL, NULL, NULL
 FROM step_start s
-WHERE s.run_id IN (FROM unfinished_runs) AND NOT EXISTS (
+WHERE s.run_id IN (
+    SELECT run_id FROM run_start EXCEPT SELECT run_id FROM run_end
+) AND NOT EXISTS (
     SELECT 1 FROM step_end f WHERE f.run_id = s.run_id AND f.step_id = s.step_id
 );
 
@@ -53,7 +54,8 @@ CREATE OR REPLACE VIEW decision_traces AS
 SELECT d.seq, d.run_id, r.request_id, d.step_id, d.attempt,
        row_number() OVER (PARTITION BY d.run_id ORDER BY d.seq) AS sequence_number,
        d.point AS decision_point, d.decision, d.rationale, as_json(d.alternatives) AS alternatives,
-       as_json(d.input_data) AS input_data, as_json(d.output_data) AS output_data, d.duration_ms, d.origin,
+       as_json(d.input_data) AS input_data, as_json(d.output_data) AS output_data,
+       as_json(d.evidence) AS evidence, d.duration_ms, d.origin,
        at_us(d.ts) AS created_at
 FROM decision d LEFT JOIN (SELECT run_id, any_value(request_id) AS request_id FROM run_start GROUP BY run_id) r
     ON r.run_id = d.run_id;
