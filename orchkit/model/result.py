@@ -114,6 +114,14 @@ class WorkflowResult(Displayable):
             raise WorkflowExecutionError(f"{self.run_id} was not recorded in a store", run_id=self.run_id)
         return self._open_run(self.run_id)
 
+    def __str__(self) -> str:
+        took = "" if self.duration_ms is None else f" after {self.duration_ms:.0f} ms"
+        lines = [f"{self.name}: {self.status}{took} ({self.run_id})"]
+        for step in self.steps.values():
+            said = step.error or step.reason
+            lines.append(f"  {step.step_id}: {step.status}" + (f", {said}" if said else ""))
+        return "\n".join(lines)
+
     def raise_for_status(self) -> WorkflowResult:
         """Raise `WorkflowExecutionError` for the first failed step unless the run succeeded."""
         if self.status == "success":

@@ -89,3 +89,17 @@ def test_a_picture_that_fails_does_not_raise(monkeypatch: pytest.MonkeyPatch) ->
     assert list(bundle) == ["text/plain"]
     assert "run_1" in bundle["text/plain"]
     assert "no_such_module" in bundle["text/plain"]
+
+
+def test_a_result_prints_as_a_short_text() -> None:
+    """One line for the run, one for each step, with the error or the reason."""
+    failed = StepResult("b", "failed", error="ValueError: boom")
+    text = str(
+        result(a=StepResult("a", "success"), b=failed, c=StepResult("c", "skipped", reason="b failed"))
+    )
+    assert text.splitlines() == [
+        "w: failed after 1000 ms (run_1)",
+        "  a: success",
+        "  b: failed, ValueError: boom",
+        "  c: skipped, b failed",
+    ]

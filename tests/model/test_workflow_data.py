@@ -136,3 +136,18 @@ def test_only_a_trailing_wildcard_is_a_pattern(pattern: str) -> None:
     """A pattern that would never match as its author thinks is refused."""
     with pytest.raises(ValidationError, match="wildcard"):
         OperationPolicy(pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    ("fields", "jitter"),
+    [
+        ({}, "full"),
+        ({"strategy": "exponential"}, "full"),
+        ({"strategy": "fixed"}, "none"),
+        ({"strategy": "immediate"}, "none"),
+        ({"strategy": "fixed", "jitter": "full"}, "full"),
+    ],
+)
+def test_fixed_waits_are_fixed_unless_said_otherwise(fields: dict[str, Any], jitter: str) -> None:
+    """Growing waits are scattered by default; a fixed one is what its name says."""
+    assert RetryPolicy(**fields).jitter == jitter
