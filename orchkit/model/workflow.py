@@ -126,7 +126,9 @@ class Workflow(Record, Displayable):
         """The definition as YAML."""
         import yaml
 
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        # PyYAML writes these as they are, and then reads them as line breaks.
+        readable = not any(character in self.to_json() for character in "\x85\u2028\u2029\ufeff")
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=readable)
 
     @classmethod
     def from_yaml(cls, text: str) -> Self:
