@@ -17,7 +17,11 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _plain(values: pd.Series[Any]) -> list[Any]:
     """The values of a column as Python's own types."""
     missing = values.isna().tolist()
-    return [
-        None if gone else value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
-        for gone, value in zip(missing, values.tolist(), strict=True)
-    ]
+    return [None if gone else _own(value) for gone, value in zip(missing, values.tolist(), strict=True)]
+
+
+def _own(value: Any) -> Any:
+    """Timestamps and arrays of pandas and numpy as datetimes and lists."""
+    if hasattr(value, "to_pydatetime"):
+        return value.to_pydatetime(warn=False)
+    return value.tolist() if hasattr(value, "tolist") else value

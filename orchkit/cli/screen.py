@@ -35,7 +35,7 @@ def print_json(value: Any) -> None:
     """One JSON document on stdout; what JSON does not know becomes text, NaN becomes null."""
     from pydantic_core import to_jsonable_python
 
-    plain = to_jsonable_python(value, fallback=str, inf_nan_mode="null", serialize_unknown=True)
+    plain = to_jsonable_python(value, fallback=str, inf_nan_mode="null", bytes_mode="base64")
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     sys.stdout.write(json.dumps(plain, indent=2, ensure_ascii=not utf8) + "\n")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -17,6 +17,9 @@ from orchkit.cli.records import records
 from orchkit.cli.result import print_result
 from orchkit.cli.screen import print_json, stdout
 from orchkit.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 200
 """Rows of a table on a screen."""
@@ -38,12 +41,12 @@ def sql(
         raise UsageError("choose one of --csv and --json")
     with reading(store) as kit:
         statement = _only_reading(query)
-        frame = kit.sql(statement.text)
-        json_columns = _json_columns(kit, statement) if as_json else set()
+        types = _types(kit, statement)
+        frame = _with_whole_numbers(kit.sql(statement.text), types)
     if as_csv:
         sys.stdout.write(frame.to_csv(index=False, lineterminator="\n"))
     elif as_json:
-        print_json([_parsed(row, json_columns) for row in records(frame)])
+        print_json([_parsed(row, types) for row in records(frame)])
     elif statement.is_plan:
         for text in frame["explain_value"]:
             typer.echo(text)
@@ -80,15 +83,24 @@ def _only_reading(query: str) -> Statement:
     return Statement(statements[0].query.strip().rstrip(";"), kind == duckdb.StatementType.EXPLAIN)
 
 
-def _json_columns(kit: ok.Kit, statement: Statement) -> set[str]:
-    """The columns whose text is JSON."""
+def _types(kit: ok.Kit, statement: Statement) -> dict[str, str]:
+    """DuckDB's types of the columns, which a DataFrame does not know any more."""
     if statement.is_plan:  # cannot be described
-        return set()
-    return {name for name, kind, *_ in kit.store.query(f"DESCRIBE {statement.text}") if kind == "JSON"}
+        return {}
+    return {name: kind for name, kind, *_ in kit.store.query(f"DESCRIBE {statement.text}")}
 
 
-def _parsed(row: dict[str, Any], json_columns: set[str]) -> dict[str, Any]:
+def _with_whole_numbers(frame: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
+    """Sums of whole numbers (HUGEINT) come as floats: make them whole again where floats are exact."""
+    for name, kind in types.items():
+        if kind in ("HUGEINT", "UHUGEINT") and (frame[name].abs().max() < 2**53 or not len(frame)):
+            frame[name] = frame[name].astype("Int64")
+    return frame
+
+
+def _parsed(row: dict[str, Any], types: dict[str, str]) -> dict[str, Any]:
+    """With recorded JSON as what it says, not as a text."""
     return {
-        name: json.loads(value) if name in json_columns and isinstance(value, str) else value
+        name: json.loads(value) if types.get(name) == "JSON" and isinstance(value, str) else value
         for name, value in row.items()
     }

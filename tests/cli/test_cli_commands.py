@@ -370,6 +370,34 @@ def test_a_query_as_table_csv_and_json(recorded: dict[str, Any], orchkit: Orchki
 
 
 @pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("sum(i)", 3),
+        ("sum(i) filter (i > 5)", None),
+        ("list(i order by i)", [0, 1, 2]),
+        ("[]", []),
+        ("{'a': 1, 'b': [null]}", {"a": 1, "b": [None]}),
+        ("'NaN'::double", None),
+        ("1.50::decimal(5, 2)", 1.5),
+        ("timestamptz '2025-01-02 03:04:05Z'", "2025-01-02T03:04:05Z"),
+        ("date '2025-01-02'", "2025-01-02T00:00:00"),
+        ("'abc'::blob", "YWJj"),
+        ("""'{"a": [1]}'::json""", {"a": [1]}),
+        ("""'{"a": [1]}'""", '{"a": [1]}'),
+        ("true", True),
+    ],
+)
+def test_values_of_all_types_as_json(
+    recorded: dict[str, Any], orchkit: Orchkit, expression: str, value: Any
+) -> None:
+    """Whole numbers stay whole, lists and structures stay such, and what JSON cannot hold is null."""
+    query = f"select {expression} as v from range(3) as t(i)"
+    answer = orchkit("sql", query, "--json")
+    assert json.loads(answer.stdout)[0] == {"v": value}
+    assert orchkit("sql", query).exit_code == 0
+
+
+@pytest.mark.parametrize(
     "query", ["describe runs", "from runs", "with r as (from runs) from r", "values (1)"]
 )
 def test_whatever_reads_is_a_query(recorded: dict[str, Any], orchkit: Orchkit, query: str) -> None:
