@@ -27,8 +27,15 @@ class SqliteFile:
     Every error of SQLite comes out as a `StoreError`.
     """
 
-    def __init__(self, path: Path | None, *, wait: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        wait: Callable[[float], None] = time.sleep,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
         self.path = path
+        self._timeout_s = busy_timeout_s
         self._wait = wait
         self._lock = threading.RLock()
         self._synchronous = ""
@@ -52,7 +59,10 @@ class SqliteFile:
     def _connect(self) -> sqlite3.Connection:
         try:
             connection = sqlite3.connect(
-                self.path or ":memory:", timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                self.path or ":memory:",
+                timeout=self._timeout_s,
+                isolation_level=None,
+                check_same_thread=False,
             )
         except sqlite3.Error as error:
             raise self._translated(error) from error
@@ -67,7 +77,7 @@ class SqliteFile:
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         # SQLite's own busy timeout does not hold here: when several processes create or close the file
         # at the same time, some of them are told at once that it is locked.
-        for _ in range(int(BUSY_TIMEOUT_S / POLL_S)):
+        for _ in range(int(self._timeout_s / POLL_S)):
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
                 # Some systems compile SQLite to overwrite what is deleted, which takes ten times as long;
@@ -79,7 +89,7 @@ class SqliteFile:
                 self._wait(POLL_S)
             else:
                 return
-        raise StoreBusyError(self.name, "another process", BUSY_TIMEOUT_S)
+        raise StoreBusyError(self.name, "another process", self._timeout_s)
 
     def migrate(self, prefix: str, begin: Callable[[sqlite3.Connection], None]) -> None:
         """Run the scripts ``{prefix}_NNN.sql`` that are missing; ``begin`` once, with the first of them.
