@@ -8,6 +8,7 @@ from functools import cached_property
 
 from orchkit.analysis.links import Link, links, workflow_of
 from orchkit.analysis.words import listing
+from orchkit.model.event import Event
 from orchkit.model.state import DecisionState, RunState, StepState
 from orchkit.model.workflow import StepDefinition, Workflow
 
@@ -87,6 +88,11 @@ class Facts:
             found.setdefault(decision.step_id, []).append(decision)
         return found
 
+    @cached_property
+    def evidence(self) -> dict[str, Event]:
+        """The evidence of the run by its id."""
+        return {str(event.payload.get("evidence_id")): event for event in self.state.evidence}
+
     def decided(self, step_id: str | None, point: str) -> DecisionState | None:
         """The last decision of a step at this point."""
         return next((one for one in reversed(self.decisions.get(step_id, ())) if one.point == point), None)
@@ -127,6 +133,12 @@ def _mark(culprit: str, targets: Mapping[str, list[str]], found: dict[str, list[
 def span_ms(start_us: int | None, end_us: int | None) -> float | None:
     """Milliseconds between two times; None when one is not known."""
     return None if start_us is None or end_us is None else (end_us - start_us) / 1000
+
+
+def evidence_ids(decision: DecisionState) -> list[str]:
+    """The ids of the evidence that a decision names."""
+    ids = decision.payload.get("evidence")
+    return [ids] if isinstance(ids, str) else list(map(str, ids)) if isinstance(ids, list | tuple) else []
 
 
 def counted(steps: Iterable[StepState]) -> Counter[str]:

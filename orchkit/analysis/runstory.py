@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchkit.analysis import choices
 from orchkit.analysis.facts import OVER, Facts, counted, span_ms, tally
-from orchkit.analysis.words import duration, listing, ordinal, plural, shorten
+from orchkit.analysis.words import duration, error_text, listing, ordinal, plural
 from orchkit.model.state import StepState
 
 _ENDED = {
@@ -15,7 +16,6 @@ _ENDED = {
     "cancelled": "was cancelled",
 }
 _GOES_ON = {"pending": "has not begun", "paused": "is paused", "running": "is running"}
-_LONGEST_ERROR = 300
 _NO_ERROR = "no error is on the record"
 
 
@@ -55,7 +55,7 @@ def _failures(facts: Facts) -> Iterator[str]:
         head = "Then" if number else "The first failure was" if len(failed) > 1 else "What failed was"
         yield f"{head} {_failure(facts, step)}"
     if state.error and state.error not in {step.error for step in failed}:
-        yield f"The recorded reason of the run: {_short(state.error)}"
+        yield f"The recorded reason of the run: {error_text(state.error)}"
 
 
 def _failure(facts: Facts, step: StepState) -> str:
@@ -63,7 +63,7 @@ def _failure(facts: Facts, step: StepState) -> str:
     when = facts.since_start(step.finished_us)
     tried = f" on its {ordinal(tries)} attempt" if tries > 1 else ""
     moment = f", {duration(when)} into the run" if when is not None else ""
-    return f"{step.step_id}{tried}{moment}: {_short(step.error or _NO_ERROR)}"
+    return f"{step.step_id}{tried}{moment}: {error_text(step.error or _NO_ERROR)}"
 
 
 def _not_run(facts: Facts) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _why(facts: Facts, step: StepState) -> str:
     culprits = facts.culprits.get(step.step_id)
     if culprits:
         return f"because {listing(culprits)} failed"
-    return f"because {_short(step.reason)}" if step.reason else "without a reason on the record"
+    return f"because {error_text(step.reason)}" if step.reason else "without a reason on the record"
 
 
 def _retries(facts: Facts) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _compensations(facts: Facts) -> Iterator[str]:
         yield f"Undone again: {listing(f'{undone} by {step.name}' for undone, step in done)}"
     for undone, step in facts.compensations.items():
         if step.status == "failed":
-            yield f"Undoing {undone} with {step.name} failed: {_short(step.error or _NO_ERROR)}"
+            yield f"Undoing {undone} with {step.name} failed: {error_text(step.error or _NO_ERROR)}"
 
 
 def _under_way(facts: Facts) -> Iterator[str]:
@@ -117,13 +117,7 @@ def _record(facts: Facts) -> Iterator[str]:
     if not state.decisions and not state.evidence:
         return
     engine = sum(decision.by_engine for decision in state.decisions)
-    steps = len(state.decisions) - engine
-    evidence = plural(len(state.evidence), "piece of evidence", "pieces of evidence")
-    yield (
-        f"On the record: {plural(len(state.decisions), 'decision')} "
-        f"({engine:,} by the engine, {steps:,} by the steps) and {evidence}"
-    )
-
-
-def _short(text: str) -> str:
-    return shorten(text, _LONGEST_ERROR)
+    counts = ((engine, True), (len(state.decisions) - engine, False))
+    said = [choices.decisions(count, by_engine=by_engine) for count, by_engine in counts if count]
+    said += [choices.pieces(len(state.evidence))] if state.evidence else []
+    yield f"On the record: {listing(said)}"

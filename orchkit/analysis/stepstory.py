@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
-from typing import Any
 
+from orchkit.analysis import choices, tries
 from orchkit.analysis.facts import COMPENSATION, OVER, Facts, counted, span_ms, tally
 from orchkit.analysis.links import Link
-from orchkit.analysis.words import duration, listing, ordinal, plural, shorten
-from orchkit.model.event import Event
-from orchkit.model.state import AttemptState, DecisionState, StepState
+from orchkit.analysis.words import duration, error_text, listing, ordinal, plural, shorten, value_text
+from orchkit.model.state import DecisionState, StepState
 
-_LONGEST_ERROR = 300
-_LONGEST_VALUE = 60
+_LONGEST_MESSAGE = 60
 _NO_ERROR = "no error is on the record"
-_TOLD_ELSEWHERE = ("policy.selected", "condition", "skip", "retry", "map.expanded")
 
 
 def lines(facts: Facts, step: StepState) -> Iterator[str]:
@@ -25,11 +20,9 @@ def lines(facts: Facts, step: StepState) -> Iterator[str]:
     yield from _kind(facts, step)
     yield from _waits(facts, step)
     yield from _condition(facts, step)
-    yield from _policy(facts, step)
-    yield from _attempts(facts, step)
+    yield from tries.lines(facts, step)
     yield from _consequences(facts, step)
-    yield from _choices(facts, step)
-    yield from _evidence(facts, step)
+    yield from choices.lines(facts, step)
 
 
 # --- how it ended --------------------------------------------------------------------------
@@ -44,7 +37,7 @@ def _succeeded(facts: Facts, step: StepState) -> str:
 
 
 def _failed(facts: Facts, step: StepState) -> str:
-    error = shorten(step.error or _NO_ERROR, _LONGEST_ERROR)
+    error = error_text(step.error or _NO_ERROR)
     if step.reason:
         error += f" ({step.reason})"
     if not step.attempts and not facts.items.get(step.step_id) and not _is_workflow(facts, step):
@@ -53,6 +46,9 @@ def _failed(facts: Facts, step: StepState) -> str:
 
 
 def _skipped(facts: Facts, step: StepState) -> str:
+    verdict = _verdict(facts, step)
+    if verdict is not None and verdict.decision == "false":
+        return f"{step.step_id} did not run because its {_told(facts, step, verdict)}"
     return f"{step.step_id} did not run{_because(step)}"
 
 
@@ -70,7 +66,7 @@ def _running(facts: Facts, step: StepState) -> str:
     if so_far is not None:
         text += f", {duration(so_far)} so far"
     said = [f"{step.progress:.0%}"] if step.progress is not None else []
-    said += [shorten(step.progress_message, _LONGEST_VALUE)] if step.progress_message else []
+    said += [shorten(step.progress_message, _LONGEST_MESSAGE)] if step.progress_message else []
     return text + (f" ({', '.join(said)})" if said else "")
 
 
@@ -120,7 +116,7 @@ def _kind(facts: Facts, step: StepState) -> Iterator[str]:
         yield f"It is a map over {plural(len(items), 'item')}: {tally(counted(items))}"
         failed = [item for item in items if item.status == "failed"]
         for item in failed[:3]:
-            yield f"  {item.step_id}: {shorten(item.error or _NO_ERROR, _LONGEST_ERROR)}"
+            yield f"  {item.step_id}: {error_text(item.error or _NO_ERROR)}"
     elif step.parent is not None:
         yield f"It is an item of the map {step.parent}"
     elif step.step_id.startswith(COMPENSATION):
@@ -156,90 +152,33 @@ def _link(link: Link) -> str:
 
 
 def _condition(facts: Facts, step: StepState) -> Iterator[str]:
-    definition = facts.definitions.get(step.step_id)
-    decision = facts.decided(step.step_id, "condition")
-    if decision is None:
+    verdict = _verdict(facts, step)
+    if verdict is None:
+        definition = facts.definitions.get(step.step_id)
         if definition is not None and definition.when:
             yield f"Its condition was not looked at: {definition.when}"
-        return
-    expression = definition.when if definition is not None and definition.when else decision.rationale or ""
-    operands = decision.payload.get("input_data")
+    elif step.status != "skipped" or verdict.decision != "false":  # else that is how it ended
+        yield f"Its {_told(facts, step, verdict)}"
+
+
+def _verdict(facts: Facts, step: StepState) -> DecisionState | None:
+    return facts.decided(step.step_id, "condition")
+
+
+def _told(facts: Facts, step: StepState, verdict: DecisionState) -> str:
+    """``condition ${steps.a.n} > 2 was false, with ${steps.a.n} = 1``."""
+    definition = facts.definitions.get(step.step_id)
+    expression = definition.when if definition is not None else None
+    if not expression:
+        expression = (verdict.rationale or "").removesuffix(f" is {verdict.decision}")
+    operands = verdict.payload.get("input_data")
     values = ""
     if isinstance(operands, Mapping) and operands:
-        values = " with " + listing(f"{name} = {_value(value)}" for name, value in operands.items())
-    yield f"Its condition {expression} was {decision.decision}{values}"
+        values = ", with " + listing(f"{name} = {value_text(value)}" for name, value in operands.items())
+    return " ".join(filter(None, ("condition", expression, f"was {verdict.decision}{values}")))
 
 
-# --- policy and attempts -------------------------------------------------------------------
-
-
-def _policy(facts: Facts, step: StepState) -> Iterator[str]:
-    chosen = facts.decided(step.step_id, "policy.selected") or _policy_of_run(facts, step)
-    if chosen is None or not step.attempts:
-        return
-    inputs = chosen.payload.get("input_data")
-    limits = _limits(inputs) if isinstance(inputs, Mapping) else []
-    why = f", because {chosen.rationale}" if chosen.rationale else ""
-    yield f"Its policy is {chosen.decision!r}{why}" + (f": {listing(limits)}" if limits else "")
-
-
-def _policy_of_run(facts: Facts, step: StepState) -> DecisionState | None:
-    """The choice is recorded once per run and tool, on the step that needed it first."""
-    steps = facts.state.steps
-    for decision in facts.state.decisions:
-        other = steps.get(decision.step_id or "")
-        if decision.point == "policy.selected" and other is not None and other.name == step.name:
-            return decision
-    return None
-
-
-def _limits(inputs: Mapping[str, Any]) -> list[str]:
-    found = []
-    retry, timeout = inputs.get("retry"), inputs.get("timeout")
-    if isinstance(retry, Mapping):
-        tries, strategy = retry.get("max_attempts", 1), retry.get("strategy")
-        found.append(f"up to {tries} attempts ({strategy})" if tries > 1 else "one attempt")
-    if isinstance(timeout, Mapping):
-        for name, what in (("attempt", "per attempt"), ("total", "in all")):
-            if timeout.get(name) is not None:
-                found.append(f"at most {duration(timeout[name] * 1000)} {what}")
-    return found
-
-
-def _attempts(facts: Facts, step: StepState) -> Iterator[str]:
-    attempts = step.attempts
-    if len(attempts) < 2 and not any(attempt.abandoned for attempt in attempts):
-        return
-    yield f"Its {plural(len(attempts), 'attempt')}:"
-    verdicts = {one.attempt: one for one in facts.decisions.get(step.step_id, ()) if one.point == "retry"}
-    following: dict[int, AttemptState] = {one.number: other for one, other in pairwise(attempts)}
-    for attempt in attempts:
-        then = _then(verdicts.get(attempt.number), attempt, following)
-        yield f"  {attempt.number}. {_attempt(attempt)}{then}"
-
-
-def _attempt(attempt: AttemptState) -> str:
-    words = {"success": "succeeded", "timeout": "ran into its timeout", "running": "is running"}
-    took = span_ms(attempt.started_us, attempt.finished_us)
-    text = words.get(attempt.status, attempt.status)
-    text += f" after {duration(took)}" if took is not None else ""
-    text += f": {shorten(attempt.error, _LONGEST_ERROR)}" if attempt.error else ""
-    return text + ("; its thread went on, its late result was discarded" if attempt.abandoned else "")
-
-
-def _then(verdict: DecisionState | None, attempt: AttemptState, following: Mapping[int, AttemptState]) -> str:
-    """What the retry policy made of it."""
-    if verdict is None:
-        return ""
-    why = f" ({verdict.rationale})" if verdict.rationale else ""
-    if verdict.decision != "retry":
-        return f"; no further attempt{why}"
-    later = following.get(attempt.number)
-    inputs = verdict.payload.get("input_data")
-    waited = span_ms(attempt.finished_us, later.started_us) if later is not None else None
-    if waited is None and isinstance(inputs, Mapping) and "delay_s" in inputs:
-        waited = inputs["delay_s"] * 1000
-    return f"; then a wait of {duration(waited)}{why}"
+# --- what it led to ------------------------------------------------------------------------
 
 
 def _consequences(facts: Facts, step: StepState) -> Iterator[str]:
@@ -256,47 +195,5 @@ def _consequences(facts: Facts, step: StepState) -> Iterator[str]:
     if undone is not None:
         worked = {"success": "It was undone again by", "failed": "Undoing it failed:"}.get(undone.status)
         yield f"{worked or 'It is being undone by'} {undone.name}" + (
-            f": {shorten(undone.error, _LONGEST_ERROR)}" if undone.error else ""
+            f": {error_text(undone.error)}" if undone.error else ""
         )
-
-
-# --- decisions and evidence ----------------------------------------------------------------
-
-
-def _choices(facts: Facts, step: StepState) -> Iterator[str]:
-    told = [one for one in facts.decisions.get(step.step_id, ()) if one.point not in _TOLD_ELSEWHERE]
-    if not told:
-        return
-    yield f"{plural(len(told), 'decision')}:"
-    for decision in told:
-        yield f"  {decision.point}: {shorten(decision.decision, _LONGEST_ERROR)}{_reasons(decision)}"
-
-
-def _reasons(decision: DecisionState) -> str:
-    text = f", because {shorten(decision.rationale, _LONGEST_ERROR)}" if decision.rationale else ""
-    others = decision.payload.get("alternatives")
-    if isinstance(others, list) and others:
-        text += f" (instead of {listing(map(_value, others))})"
-    return text + (" [engine]" if decision.by_engine else "")
-
-
-def _evidence(facts: Facts, step: StepState) -> Iterator[str]:
-    mine = [event for event in facts.state.evidence if event.step_id == step.step_id]
-    if not mine:
-        return
-    yield f"{plural(len(mine), 'piece of evidence', 'pieces of evidence')}:"
-    for event in mine:
-        yield f"  {_piece(event)}"
-
-
-def _piece(event: Event) -> str:
-    payload = event.payload
-    source, confidence = payload.get("source"), payload.get("confidence_score")
-    text = str(payload.get("type", "evidence"))
-    text += f" from {source}" if source else ""
-    return text + (f", confidence {confidence:g}" if confidence is not None else "")
-
-
-def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return shorten(text, _LONGEST_VALUE)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 JOINERS = "\u200d\ufe0e\ufe0f"
 """Characters that join others to one."""
@@ -14,6 +16,9 @@ _SPACES = re.compile(r" *[\t\n\v\f\r\x85\u2028\u2029][\s\x85]*")
 # What XML 1.0 and terminals cannot take, and the signs that turn the direction of the text around them.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_MODULES = re.compile(r"(?:[A-Za-z_]\w*\.)+(?:<locals>\.)?(?=[A-Z_]\w*(?:[: ]|$))")
+_LONGEST_ERROR = 300
+_LONGEST_VALUE = 60
 _STEPS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
@@ -84,6 +89,22 @@ def shorten(text: object, length: int) -> str:
     if len(line) <= length:
         return line
     return whole(line[: length - 1], line[length - 1]).rstrip() + "…"
+
+
+def without_modules(text: str) -> str:
+    """The same with the last part only of a dotted type that it begins with: ``KeyError: 'a'``."""
+    return _MODULES.sub("", text, count=1) if _MODULES.match(text) else text
+
+
+def error_text(text: object) -> str:
+    """The message of an error, or another longer text, as far as it is read."""
+    return shorten(without_modules(str(text)), _LONGEST_ERROR)
+
+
+def value_text(value: Any) -> str:
+    """A value in a few words: a text as it is, everything else as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return shorten(text, _LONGEST_VALUE)
 
 
 def whole(text: str, following: str = "") -> str:

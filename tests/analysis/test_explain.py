@@ -54,7 +54,7 @@ def failed(recording: Any) -> Any:
         "charge", "policy.selected", "pay.*", "'pay.*' is the longest pattern that fits", attempt=None,
         input_data={
             "operation": "pay.charge",
-            "retry": {"max_attempts": 2, "strategy": "fixed"},
+            "retry": {"max_attempts": 2, "strategy": "fixed", "delay": 0.5},
             "timeout": {"attempt": 1.0, "total": None},
         },
     )  # fmt: skip
@@ -86,11 +86,11 @@ def failed(recording: Any) -> Any:
             It came after reserve (named in depends_on) and fetch (it uses ${{steps.fetch.id}}).
             It could begin 150 ms into the run, when the last of them, reserve, had ended.
             Its policy is 'pay.*', because 'pay.*' is the longest pattern that fits: up to 2 \
-attempts (fixed) and at most 1 s per attempt.
+attempts (fixed, 0.5 s) and at most 1 s per attempt.
             Its 2 attempts:
-              1. ran into its timeout after 1 s: {TIMEOUT}; its thread went on, its late result was \
-discarded; then a wait of 500 ms (attempt 1 of 2)
-              2. ran into its timeout after 1 s: {TIMEOUT}; no further attempt (all 2 attempts are used up)
+              1. ran into its timeout after 1 s; its thread went on, its late result was \
+discarded; then a wait of 500 ms
+              2. ran into its timeout after 1 s; no further attempt (all 2 attempts are used up)
             Because of it ship did not run.""",
         ),
         (
@@ -100,17 +100,16 @@ discarded; then a wait of 500 ms (attempt 1 of 2)
             It came after fetch (named in depends_on).
             It could begin 120 ms into the run, when fetch had ended.
             It was undone again by stock.release.
-            1 decision:
-              compensation: stock.release, because the run failed after step 'reserve' was \
-completed [engine]""",
+            1 decision by the engine:
+              compensation: stock.release, because the run failed after step 'reserve' was completed""",
         ),
         (
             "gift",
             """\
-            gift did not run because its condition is false.
-            It would have come after fetch (its condition looks at ${steps.fetch.gift} and ${steps.fetch.n}).
-            Its condition ${steps.fetch.gift} and ${steps.fetch.n} > 2 was false with \
-${steps.fetch.gift} = false.""",
+            gift did not run because its condition ${steps.fetch.gift} and ${steps.fetch.n} > 2 was false, \
+with ${steps.fetch.gift} = false.
+            It would have come after fetch (its condition looks at ${steps.fetch.gift} and \
+${steps.fetch.n}).""",
         ),
         (
             "ship",
@@ -140,7 +139,7 @@ def test_a_failed_run(failed: Any) -> None:
         gift was skipped because its condition is false.
         ship was skipped because charge failed.
         Undone again: reserve by stock.release.
-        On the record: 5 decisions (5 by the engine, 0 by the steps) and 0 pieces of evidence."""
+        On the record: 5 decisions by the engine."""
     )
 
 
@@ -164,7 +163,7 @@ def test_choices_and_evidence_of_a_step(recording: Any) -> None:
     assert explain_step(run.state, "choose") == dedent(
         """\
         choose called carriers.choose and succeeded on the first attempt after 5 ms.
-        1 decision:
+        1 decision by the steps:
           carrier: north, because it is cheapest (instead of south and {"id": 3})
         2 pieces of evidence:
           quotes from tariff, confidence 0.9
@@ -173,8 +172,132 @@ def test_choices_and_evidence_of_a_step(recording: Any) -> None:
     assert explain_run(run.state) == dedent(
         """\
         quotes succeeded after 5 ms: its only step succeeded.
-        On the record: 1 decision (0 by the engine, 1 by the steps) and 2 pieces of evidence."""
+        On the record: 1 decision by the steps and 2 pieces of evidence."""
     )
+
+
+def test_evidence_stands_with_the_decision_that_it_supports(recording: Any) -> None:
+    """Evidence is said once: at the decisions that name it, else by itself; ids from elsewhere stay ids."""
+    run = recording().start("w").begin("warn", "t")
+    for number, kind in ((1, "forecast"), (2, "photo")):
+        run.add(
+            "evidence", "warn", 1, evidence_id=f"ev_{number}", type=kind, source="gauge", confidence_score=0.7
+        )
+    run.decided("warn", "warning", "refused", None, 1, origin="user", alternatives=["excused", "refused"],
+                evidence=["ev_1", "ev_far"])  # fmt: skip
+    run.decided("warn", "timeout", "stop", "the total timeout of 1 s is over on attempt 1", 1)
+    run.finish("warn", tool="t").end()
+    assert explain_step(run.state, "warn").split("\n")[1:] == [
+        "1 decision by the steps:",
+        "  warning: refused (instead of excused); supported by forecast from gauge, confidence 0.7; ev_far",
+        "1 decision by the engine:",
+        "  timeout: stop, because the total timeout of 1 s is over on attempt 1",
+        "1 more piece of evidence:",
+        "  photo from gauge, confidence 0.7",
+    ]
+    assert explain_run(run.state).split("\n")[-1] == (
+        "On the record: 1 decision by the engine, 1 decision by the steps and 2 pieces of evidence."
+    )
+
+
+RETRY = {"max_attempts": 4, "strategy": "fixed", "delay": 0.05}
+EXPONENTIAL = {"max_attempts": 3, "strategy": "exponential", "delay": 1.0}
+LIMITS = {"attempt": 0.1, "total": 5.0}
+ATTEMPT = "at most 0.1 s per attempt"
+TRIES = "up to 3 attempts (exponential, from 1 s)"
+UNFIT = "Its policy is 'default', because no name or pattern fits"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        (
+            {"retry": RETRY, "timeout": None, "overrides": ["retry"]},
+            f"{UNFIT}; its own retry: up to 4 attempts (fixed, 0.05 s).",
+        ),
+        (
+            {"retry": RETRY, "timeout": LIMITS, "overrides": ["timeout"]},
+            f"{UNFIT}: up to 4 attempts (fixed, 0.05 s); its own timeout: {ATTEMPT} and at most 5 s in all.",
+        ),
+        (
+            {"retry": EXPONENTIAL, "timeout": LIMITS | {"total": None}, "overrides": ["retry", "timeout"]},
+            f"{UNFIT}; its own retry: {TRIES}; its own timeout: {ATTEMPT}.",
+        ),
+        (
+            {"retry": {"max_attempts": 2, "strategy": "immediate", "delay": 1.0}, "overrides": []},
+            f"{UNFIT}: up to 2 attempts (immediate).",
+        ),
+        ({"retry": {"max_attempts": 1, "strategy": "fixed"}}, f"{UNFIT}: one attempt."),
+        ({"retry": None, "timeout": None}, f"{UNFIT}."),
+        (None, f"{UNFIT}."),
+    ],
+)
+def test_what_comes_from_the_policy_and_what_from_the_step(recording: Any, inputs: Any, text: str) -> None:
+    """Settings of the step are told apart from those of the policy; records that do not say have none."""
+    run = recording().start("w").begin("a", "t")
+    run.decided("a", "policy.selected", "default", "no name or pattern fits", input_data=inputs)
+    run.attempt("a", 1).finish("a", tool="t").end()
+    assert explain_step(run.state, "a").split("\n")[1] == text
+
+
+def test_a_policy_with_settings_of_a_step_is_that_step_s_alone(recording: Any) -> None:
+    """Steps of one operation share the choice without such settings; items of a map share their map's."""
+    run = recording().start("w")
+    own, shared = (
+        {"operation": "t", "retry": RETRY, "overrides": ["retry"]},
+        {"operation": "t", "retry": None},
+    )
+    run.begin("m", "t", "map").begin("m[0]", "t", parent="m")
+    run.decided("m[0]", "policy.selected", "default", None, input_data=own)
+    run.attempt("m[0]", 1).finish("m[0]", tool="t").ran("m[1]", "t", parent="m").finish("m", tool="t")
+    run.ran("early", "t").decided(None, "policy.selected", "default", None, input_data=shared)
+    run.ran("late", "t").ran("other", "u").end()
+
+    def policy(step_id: str) -> list[str]:
+        return [line for line in explain_step(run.state, step_id).split("\n") if "policy" in line]
+
+    assert policy("m[0]") == policy("m[1]")
+    assert "its own retry" in policy("m[1]")[0]
+    assert policy("early") == policy("late") == ["Its policy is 'default'."]
+    assert policy("other") == []
+
+
+def test_an_immediate_retry_is_at_once(recording: Any) -> None:
+    """No wait is told where none was planned, and types are said without their modules."""
+    run = recording().start("w").begin("a", "t")
+    run.attempt("a", 1, "failed", error="shop.errors.Closed: at night")
+    run.decided("a", "retry", "retry", "shop.errors.Closed on attempt 1 of 2", 1, input_data={"delay_s": 0.0})
+    run.attempt("a", 2, "failed", error="shop.errors.Closed: at night")
+    run.decided("a", "retry", "give_up", "shop.errors.Closed is among give_up_on", 2)
+    run.finish("a", "failed", "t", 2, error="shop.errors.Closed: at night").end("failed")
+    assert explain_step(run.state, "a").split("\n") == [
+        "a called t and failed on the second attempt after 20 ms: Closed: at night.",
+        "Its 2 attempts:",
+        "  1. failed after 10 ms: Closed: at night; then at once",
+        "  2. failed after 10 ms: Closed: at night; no further attempt (Closed is among give_up_on)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        ("skipped", "a did not run because its condition ${context.n} > 2 was false, with ${context.n} = 1."),
+        ("success", "Its condition ${context.n} > 2 was true, with ${context.n} = 1."),
+    ],
+)
+def test_a_condition_is_told_once(recording: Any, status: str, line: str) -> None:
+    """With its expression and operands: as the reason of a skip, else in a sentence of its own."""
+    step = {"id": "a", "tool": "t", "when": "${context.n} > 2"}
+    run = recording().start(Workflow.from_dict({"name": "w", "steps": [step]}))
+    verdict = "false" if status == "skipped" else "true"
+    run.decided("a", "condition", verdict, input_data={"${context.n}": 1})
+    if status == "skipped":
+        run.skipped("a", "its condition '${context.n} > 2' is false", "t")
+    else:
+        run.ran("a", "t")
+    text = explain_step(run.state, "a")
+    assert line in text.split("\n")
+    assert text.count("condition") == 1
 
 
 def test_a_map_and_its_items(recording: Any) -> None:

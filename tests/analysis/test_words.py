@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchkit.analysis.words import duration, listing, ordinal, plural, sentence, shorten
+from orchkit.analysis.words import duration, listing, ordinal, plural, sentence, shorten, without_modules
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,19 @@ def test_sentences_and_short_lines() -> None:
     assert sentence("") == ""
     assert shorten("a\n  b\tc", 10) == "a b c"
     assert shorten("abcdefgh", 5) == "abcd…"
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("shop.errors.Closed: at 18.00.Sharp", "Closed: at 18.00.Sharp"),
+        ("shop.errors._Closed", "_Closed"),
+        ("a.b.Failed on attempt 1", "Failed on attempt 1"),
+        ("KeyError: 'a.b.C'", "KeyError: 'a.b.C'"),
+        ("shop.closed at night", "shop.closed at night"),
+        ("", ""),
+    ],
+)
+def test_types_without_their_modules(text: str, short: str) -> None:
+    """Only a dotted type at the very begin is made short; names of tools and the message stay."""
+    assert without_modules(text) == short

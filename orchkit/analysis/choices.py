@@ -1,0 +1,74 @@
+"""What a step put on the record of its own: its decisions, with what supports them, and its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchkit.analysis.facts import Facts, evidence_ids
+from orchkit.analysis.words import error_text, listing, plural, value_text
+from orchkit.model.event import Event
+from orchkit.model.state import DecisionState, StepState
+
+_TOLD_ELSEWHERE = ("policy.selected", "condition", "skip", "retry", "map.expanded")
+
+
+def lines(facts: Facts, step: StepState) -> Iterator[str]:
+    """Its decisions, those of its own code first; then the evidence that supports none of them."""
+    told = [one for one in facts.decisions.get(step.step_id, ()) if one.point not in _TOLD_ELSEWHERE]
+    for by_engine in (False, True):
+        some = [decision for decision in told if decision.by_engine is by_engine]
+        if some:
+            yield f"{decisions(len(some), by_engine=by_engine)}:"
+            yield from (f"  {_decision(facts, decision)}" for decision in some)
+    yield from _evidence(facts, step, told)
+
+
+def decisions(count: int, *, by_engine: bool) -> str:
+    """``1 decision by the steps``."""
+    return f"{plural(count, 'decision')} {maker(by_engine=by_engine)}"
+
+
+def maker(*, by_engine: bool) -> str:
+    """Who made a decision, in the words that are used wherever people read of it."""
+    return "by the engine" if by_engine else "by the steps"
+
+
+def pieces(count: int, *, more: bool = False) -> str:
+    """``2 pieces of evidence``, ``1 more piece of evidence``."""
+    word = "more " if more else ""
+    return plural(count, f"{word}piece of evidence", f"{word}pieces of evidence")
+
+
+def supports(facts: Facts, decision: DecisionState) -> list[str]:
+    """The evidence that a decision names: what it is, or its id where this run has no such evidence."""
+    found = ((one, facts.evidence.get(one)) for one in evidence_ids(decision))
+    return [piece(event) if event is not None else one for one, event in found]
+
+
+def piece(event: Event) -> str:
+    """``forecast from last four hours of the gauge, confidence 0.7``."""
+    payload = event.payload
+    source, confidence = payload.get("source"), payload.get("confidence_score")
+    text = str(payload.get("type", "evidence"))
+    text += f" from {source}" if source else ""
+    return text + (f", confidence {confidence:g}" if confidence is not None else "")
+
+
+def _decision(facts: Facts, decision: DecisionState) -> str:
+    text = f"{decision.point}: {error_text(decision.decision)}"
+    text += f", because {error_text(decision.rationale)}" if decision.rationale else ""
+    others = decision.payload.get("alternatives")
+    if isinstance(others, list):
+        shown = [other for other in map(value_text, others) if other != value_text(decision.decision)]
+        text += f" (instead of {listing(shown)})" if shown else ""
+    support = supports(facts, decision)
+    return text + (f"; supported by {'; '.join(support)}" if support else "")
+
+
+def _evidence(facts: Facts, step: StepState, told: list[DecisionState]) -> Iterator[str]:
+    named = {one for decision in told for one in evidence_ids(decision)}
+    mine = [event for event in facts.state.evidence if event.step_id == step.step_id]
+    rest = [event for event in mine if event.payload.get("evidence_id") not in named]
+    if rest:
+        yield f"{pieces(len(rest), more=len(rest) < len(mine))}:"
+        yield from (f"  {piece(event)}" for event in rest)

@@ -1,0 +1,140 @@
+"""How a step was tried: under which policy, how often, and what was made of each failure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from orchkit.analysis.facts import Facts, span_ms
+from orchkit.analysis.words import duration, error_text, listing, plural, without_modules
+from orchkit.model.state import AttemptState, DecisionState, StepState
+
+_WORDS = {"success": "succeeded", "timeout": "ran into its timeout", "running": "is running"}
+_OWN_TIMEOUT = "TimeoutExceededError"
+
+
+def lines(facts: Facts, step: StepState) -> Iterator[str]:
+    """The policy, and the attempts where there is something to tell of them."""
+    yield from _policy(facts, step)
+    yield from _attempts(facts, step)
+
+
+# --- the policy ----------------------------------------------------------------------------
+
+
+def _policy(facts: Facts, step: StepState) -> Iterator[str]:
+    """Which policy holds and what comes from it; apart from that, what the step sets itself."""
+    chosen = _chosen(facts, step)
+    if chosen is None or not step.attempts:
+        return
+    inputs, own = _inputs(chosen), _overrides(chosen)
+    limits = {"retry": _retry(inputs.get("retry")), "timeout": _timeout(inputs.get("timeout"))}
+    why = f", because {chosen.rationale}" if chosen.rationale else ""
+    shared = [limit for name, limit in limits.items() if limit and name not in own]
+    text = f"Its policy is {chosen.decision!r}{why}" + (f": {listing(shared)}" if shared else "")
+    yield text + "".join(
+        f"; its own {name}: {limit}" for name, limit in limits.items() if limit and name in own
+    )
+
+
+def _chosen(facts: Facts, step: StepState) -> DecisionState | None:
+    """The choice that is recorded for the step or for its map, else the one for the operation in this run.
+
+    A choice with settings of a step holds for that step (or the items of that map) alone.
+    """
+    steps = facts.state.steps
+    made = [one for one in facts.state.decisions if one.point == "policy.selected"]
+    for one in made:
+        if one.step_id == step.step_id:
+            return one
+    siblings = facts.items.get(step.parent, []) if step.parent is not None else []
+    around = {step.parent, *(item.step_id for item in siblings)} - {None}
+    made.sort(key=lambda one: one.step_id not in around)
+    for one in made:
+        holds = one.step_id in around or not _overrides(one)
+        if holds and step.name in _operations(one, steps.get(one.step_id or "")):
+            return one
+    return None
+
+
+def _operations(chosen: DecisionState, step: StepState | None) -> tuple[Any, ...]:
+    """The names of what the choice was made for."""
+    named = _inputs(chosen).get("operation")
+    return (named,) if step is None else (named, step.name)
+
+
+def _inputs(chosen: DecisionState) -> Mapping[str, Any]:
+    inputs = chosen.payload.get("input_data")
+    return inputs if isinstance(inputs, Mapping) else {}
+
+
+def _overrides(chosen: DecisionState) -> Collection[Any]:
+    """What the step itself sets; older records do not say."""
+    own = _inputs(chosen).get("overrides")
+    return own if isinstance(own, list | tuple) else ()
+
+
+def _retry(retry: Any) -> str:
+    if not isinstance(retry, Mapping):
+        return ""
+    tries, strategy, delay = retry.get("max_attempts", 1), retry.get("strategy"), retry.get("delay")
+    if tries < 2 or strategy == "none":
+        return "one attempt"
+    waits = ""
+    if delay is not None and strategy != "immediate":
+        waits = f", {delay:g} s" if strategy == "fixed" else f", from {delay:g} s"
+    return f"up to {tries} attempts ({strategy}{waits})"
+
+
+def _timeout(timeout: Any) -> str:
+    """In seconds, as people set it."""
+    if not isinstance(timeout, Mapping):
+        return ""
+    limits = (("attempt", "per attempt"), ("total", "in all"))
+    return listing(
+        f"at most {timeout[name]:g} s {what}" for name, what in limits if timeout.get(name) is not None
+    )
+
+
+# --- the attempts --------------------------------------------------------------------------
+
+
+def _attempts(facts: Facts, step: StepState) -> Iterator[str]:
+    attempts = step.attempts
+    if len(attempts) < 2 and not any(attempt.abandoned for attempt in attempts):
+        return
+    yield f"Its {plural(len(attempts), 'attempt')}:"
+    verdicts = {one.attempt: one for one in facts.decisions.get(step.step_id, ()) if one.point == "retry"}
+    following: dict[int, AttemptState] = {one.number: other for one, other in pairwise(attempts)}
+    for attempt in attempts:
+        then = _then(verdicts.get(attempt.number), attempt, following)
+        yield f"  {attempt.number}. {_attempt(attempt)}{then}"
+
+
+def _attempt(attempt: AttemptState) -> str:
+    took = span_ms(attempt.started_us, attempt.finished_us)
+    text = _WORDS.get(attempt.status, attempt.status)
+    text += f" after {duration(took)}" if took is not None else ""
+    error = error_text(attempt.error) if attempt.error else ""
+    if attempt.status == "timeout" and error.startswith(_OWN_TIMEOUT):
+        error = ""  # is what has been said already
+    text += f": {error}" if error else ""
+    return text + ("; its thread went on, its late result was discarded" if attempt.abandoned else "")
+
+
+def _then(verdict: DecisionState | None, attempt: AttemptState, following: Mapping[int, AttemptState]) -> str:
+    """What the retry policy made of it. Why it tries again is the error, which has just been told."""
+    if verdict is None:
+        return ""
+    if verdict.decision != "retry":
+        why = f" ({without_modules(verdict.rationale)})" if verdict.rationale else ""
+        return f"; no further attempt{why}"
+    planned = _inputs(verdict).get("delay_s")
+    if planned == 0:
+        return "; then at once"
+    later = following.get(attempt.number)
+    waited = span_ms(attempt.finished_us, later.started_us) if later is not None else None
+    if waited is None and planned is not None:
+        waited = planned * 1000
+    return f"; then a wait of {duration(waited)}"
