@@ -30,6 +30,7 @@ __all__ = ["Params", "Store"]
 T = TypeVar("T")
 QUIET_S = 0.2
 IDLE_S = 1.0
+_BLOB = {"$blob", "bytes"}
 
 
 class Store:
@@ -171,7 +172,7 @@ class Store:
     def _payload(self, text: str) -> dict[str, Any]:
         payload: dict[str, Any] = codec.loads(text)
         for key, value in payload.items():
-            if isinstance(value, dict) and "$blob" in value:
+            if isinstance(value, dict) and value.keys() == _BLOB and isinstance(value["$blob"], str):
                 payload[key] = codec.loads(self.blob(value["$blob"]))
         return payload
 

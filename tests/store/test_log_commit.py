@@ -42,6 +42,7 @@ class Meddler:
 
 
 def append(store: Store, *numbers: int, durable: bool = True) -> None:
+    """Append an event for each number."""
     for number in numbers:
         store.append("x", json.dumps({"n": number}), run_id="run_1", durable=durable)
 
@@ -70,7 +71,7 @@ def test_nothing_is_written_before_the_commit(store: Store, open_store: Callable
 
 
 def test_threads_share_commits(store: Store) -> None:
-    """Threads that append and commit at the same time: all is there once, each thread's events in its order."""
+    """Threads that append and commit at once: all is there once, each thread's events in its order."""
 
     def work(thread: int) -> None:
         for number in range(200):
@@ -234,7 +235,7 @@ def test_a_listener_may_leave_while_it_is_told(store: Store) -> None:
 
 
 def test_closing_commits_what_is_buffered(open_store: Callable[..., Store]) -> None:
-    """Events that were appended and not committed are written when the store closes; closing twice is fine."""
+    """Events that were appended and not committed are written by close; closing twice is fine."""
     store = open_store()
     append(store, 1, 2)
     store.close()

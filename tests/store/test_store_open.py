@@ -1,4 +1,4 @@
-"""Opening a store: fresh, again, in memory, beside an old history, by several at once, and when it cannot be."""
+"""Opening a store: fresh, again, in memory, beside an old history, by several at once, or not at all."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_new_log_goes_on_after_the_history(path: Path, open_store: Callable[..
 
 
 def test_a_new_history_beside_the_log(path: Path, open_store: Callable[..., Store]) -> None:
-    """When the history is moved away, the log goes on: numbers continue, and what was not ingested is there."""
+    """When the history is moved away the log goes on: numbers continue, what was not ingested is there."""
     with open_store() as store:
         store.record("x", {"n": 0}, run_id="run_1")
         store.ingest()
