@@ -68,7 +68,7 @@ HOME = Address(street="Elm", zipCode=12)
         ({Color.RED, Point(1, 2)}, {"red", (1, 2)}),
         ({Frozen(color=Color.RED): 1}, [({"color": Color.RED, "inner": None}, 1)]),
     ],
-    ids=repr,
+    ids=["model", "hashable model", "named tuple", "enum", "set", "key"],
 )
 def test_a_class_that_is_gone_leaves_plain_data(value: Any, plain: Any) -> None:
     """A record whose class does not exist any more is read as plain data."""
