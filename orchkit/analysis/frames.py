@@ -1,8 +1,9 @@
 """The record as plain pandas DataFrames: the same columns and dtypes, also when there are no rows.
 
-Shared by all: times are ``datetime64[us, UTC]``, durations are milliseconds (``float64``), texts are
-pandas' ``str``, whole numbers that may be missing ``Int64``, truth values ``bool``, JSON columns hold
-Python values (``object``).
+Shared by all: times are ``datetime64[us, UTC]``, durations are milliseconds (``float64``), whole numbers
+that may be missing ``Int64``, truth values ``bool``. Texts that are always there are pandas' ``str``; texts
+that may be missing, and values that were JSON, are Python values (``object``), with None where there is
+nothing: ``steps[steps.error.notna()]`` are the steps with an error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from orchkit.store import codec
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["text", "int", "float", "bool", "time", "json"]
+Kind = Literal["text", "maybe", "int", "float", "bool", "time", "json"]
+"""``text`` is always there, ``maybe`` is a text or None."""
 Columns = Mapping[str, Kind]
 
 
@@ -36,7 +38,7 @@ STEPS: Columns = {
     "step_id": "text",
     "name": "text",
     "node_type": "text",
-    "parent": "text",
+    "parent": "maybe",
     "status": "text",
     "attempts": "int",
     "scheduled_at": "time",
@@ -44,9 +46,9 @@ STEPS: Columns = {
     "duration_ms": "float",
     "input": "json",
     "output": "json",
-    "error": "text",
-    "error_type": "text",
-    "reason": "text",
+    "error": "maybe",
+    "error_type": "maybe",
+    "reason": "maybe",
 }
 ATTEMPTS: Columns = {
     "step_id": "text",
@@ -55,21 +57,22 @@ ATTEMPTS: Columns = {
     "started_at": "time",
     "finished_at": "time",
     "duration_ms": "float",
-    "error": "text",
-    "error_type": "text",
+    "error": "maybe",
+    "error_type": "maybe",
     "abandoned": "bool",
 }
 DECISIONS: Columns = {
     "seq": "int",
-    "step_id": "text",
+    "step_id": "maybe",
     "attempt": "int",
     "sequence_number": "int",
     "decision_point": "text",
     "decision": "text",
-    "rationale": "text",
+    "rationale": "maybe",
     "alternatives": "json",
     "input_data": "json",
     "output_data": "json",
+    "evidence": "json",
     "duration_ms": "float",
     "origin": "text",
     "created_at": "time",
@@ -77,11 +80,11 @@ DECISIONS: Columns = {
 EVIDENCE: Columns = {
     "seq": "int",
     "evidence_id": "text",
-    "step_id": "text",
+    "step_id": "maybe",
     "attempt": "int",
     "evidence_type": "text",
     "evidence_data": "json",
-    "source": "text",
+    "source": "maybe",
     "confidence_score": "float",
     "metadata": "json",
     "content_hash": "text",
@@ -91,7 +94,7 @@ EVENTS: Columns = {
     "seq": "int",
     "ts": "time",
     "kind": "text",
-    "step_id": "text",
+    "step_id": "maybe",
     "attempt": "int",
     "payload": "json",
 }
@@ -103,20 +106,20 @@ RUNS: Columns = {
     "started_at": "time",
     "finished_at": "time",
     "duration_ms": "float",
-    "error": "text",
-    "user_id": "text",
-    "session_id": "text",
-    "casefile_id": "text",
-    "request_id": "text",
-    "workflow_id": "text",
-    "definition_hash": "text",
-    "durability": "text",
-    "parent_run_id": "text",
-    "parent_step_id": "text",
+    "error": "maybe",
+    "user_id": "maybe",
+    "session_id": "maybe",
+    "casefile_id": "maybe",
+    "request_id": "maybe",
+    "workflow_id": "maybe",
+    "definition_hash": "maybe",
+    "durability": "maybe",
+    "parent_run_id": "maybe",
+    "parent_step_id": "maybe",
     "pid": "int",
-    "host": "text",
+    "host": "maybe",
 }
-RUN_FILTERS = tuple(name for name, kind in RUNS.items() if kind == "text" and name != "error")
+RUN_FILTERS = tuple(name for name, kind in RUNS.items() if kind in ("text", "maybe") and name != "error")
 """What `runs` can be filtered by."""
 
 
@@ -129,16 +132,16 @@ def steps(store: Readable, run_id: str) -> pd.DataFrame:
     step_id        str       id; items of a map are ``ID[0]``, compensations ``compensate:ID``
     name           str       tool or method that was called
     node_type      str       ``task``, ``map``, ``workflow``, ``compensation`` or a label
-    parent         str       for an item of a map: the map's step id
+    parent         object    for an item of a map: the map's step id
     status         str       ``running``, ``success``, ``failed``, ``skipped``, ``cancelled``
     attempts       Int64     attempts made; missing while it runs
     scheduled_at   datetime  when it was ready to run
     finished_at    datetime  when it ended
     duration_ms    float64   from scheduled to ended, waits included
     input, output  object    Python values
-    error          str       ``Type: message`` of the last error
-    error_type     str       its qualified type
-    reason         str       why it was skipped or cancelled
+    error          object    ``Type: message`` of the last error, else None
+    error_type     object    its qualified type
+    reason         object    why it was skipped or cancelled, else None
     =============  ========  ===============================================================
     """
     return _of_run(store, "steps", STEPS, run_id, "scheduled_at NULLS LAST, finished_at NULLS LAST, step_id")
@@ -156,8 +159,8 @@ def attempts(store: Readable, run_id: str) -> pd.DataFrame:
     started_at   datetime  begin
     finished_at  datetime  end
     duration_ms  float64   time of this attempt alone
-    error        str       ``Type: message``
-    error_type   str       its qualified type
+    error        object    ``Type: message``, else None
+    error_type   object    its qualified type
     abandoned    bool      overran its timeout in a thread; its late result was discarded
     ===========  ========  ============================================================
     """
@@ -171,17 +174,18 @@ def decisions(store: Readable, run_id: str) -> pd.DataFrame:
     column           dtype     meaning
     ===============  ========  ========================================================
     seq              Int64     place in the order of all events of the store
-    step_id          str       in which step; missing for choices about the whole run
+    step_id          object    in which step; None for choices about the whole run
     attempt          Int64     on which attempt
     sequence_number  Int64     place among the decisions of this run, from 1
     decision_point   str       what had to be decided
     decision         str       what was chosen
-    rationale        str       why
+    rationale        object    why, if it was said
     alternatives     object    what else could have been chosen
     input_data       object    what it was based on
     output_data      object    what came of it
+    evidence         object    list of the ids of the evidence that supports it
     duration_ms      float64   how long deciding took, if known
-    origin           str       ``engine`` or ``user``
+    origin           str       ``engine``, or ``user`` for those made by the steps
     created_at       datetime  when
     ===============  ========  ========================================================
     """
@@ -196,10 +200,11 @@ def evidence(store: Readable, run_id: str) -> pd.DataFrame:
     ================  ========  =======================================================
     seq               Int64     place in the order of all events of the store
     evidence_id       str       id
-    step_id, attempt            where it was given
+    step_id           object    in which step it was given, if in one
+    attempt           Int64     on which attempt
     evidence_type     str       what it is
     evidence_data     object    the data
-    source            str       where it comes from
+    source            object    where it comes from, if it was said
     confidence_score  float64   from 0 to 1
     metadata          object    more about it
     content_hash      str       SHA-256 of the data
@@ -218,7 +223,7 @@ def events(store: Readable, run_id: str) -> pd.DataFrame:
     seq      Int64     place in the order of all events of the store
     ts       datetime  when
     kind     str       such as ``attempt.finished``
-    step_id  str       of which step, if of one
+    step_id  object    of which step, if of one
     attempt  Int64     of which attempt, if of one
     payload  object    a dict; its fields depend on the kind
     =======  ========  ==================================================
@@ -242,13 +247,14 @@ def runs(store: Readable, *, sub_runs: bool = True, limit: int | None = None, **
     status                          str       ``running``, ``success``, ``failed``, ``partial`` ...
     started_at, finished_at         datetime  begin and end
     duration_ms                     float64   from begin to end
-    error                           str       the first error
-    user_id, session_id,            str       on whose behalf
+    error                           object    the first error, else None
+    user_id, session_id,            object    on whose behalf
     casefile_id, request_id
-    workflow_id, definition_hash    str       what was run
-    durability                      str       ``sync``, ``async`` or ``exit``
-    parent_run_id, parent_step_id   str       for the run of a sub-workflow: the step it is
-    pid, host                       Int64, str  where it ran
+    workflow_id, definition_hash    object    what was run
+    durability                      object    ``sync``, ``async`` or ``exit``
+    parent_run_id, parent_step_id   object    for the run of a sub-workflow: the step it is
+    pid                             Int64     in which process it ran
+    host                            object    on which machine
     ==============================  ========  ================================================
 
     Raises:
@@ -301,6 +307,8 @@ def _column(store: Readable, values: pd.Series[Any], kind: Kind) -> pd.Series[An
 
     if kind == "json":
         return pd.Series(_parsed(store, values.tolist()), dtype="object")
+    if kind == "maybe":
+        return pd.Series([one if isinstance(one, str) else None for one in values.tolist()], dtype="object")
     if kind == "time":
         return pd.to_datetime(values, utc=True).astype("datetime64[us, UTC]")
     if kind == "bool":

@@ -16,6 +16,7 @@ from orchkit.testing import FakeClock
 
 DTYPES = {
     "text": "str",
+    "maybe": "object",
     "int": "Int64",
     "float": "float64",
     "bool": "bool",
@@ -44,7 +45,8 @@ def filled(recording: Any, store: Store, clock: FakeClock) -> Store:
     run = recording().start("import", user_id="u_1", session_id="s_1", casefile_id="c_1", pid=7, host="h")
     run.ran("a", "t.a", ms=12.5, output={"rows": [1, {"x": None}]})
     run.begin("b", "t.b").attempt("b", 1, "timeout", ms=1000, error="TimeoutExceededError: x", abandoned=True)
-    run.decided("b", "retry", "give_up", "used up", attempt=1, input_data={"delay_s": 0}, duration_ms=0.5)
+    run.decided("b", "retry", "give_up", "used up", attempt=1, input_data={"delay_s": 0}, duration_ms=0.5,
+                evidence=["ev_1"])  # fmt: skip
     run.decided(None, "cancel", "cancel")
     run.add(
         "evidence",
@@ -91,16 +93,17 @@ def test_the_docstrings_name_every_column() -> None:
 
 
 def test_values_come_back_as_python_values(filled: Store) -> None:
-    """JSON columns are parsed; what is missing is None there and a missing value elsewhere."""
+    """JSON columns are parsed; texts and values that are missing are None."""
     steps = frames.steps(filled, "run_1").set_index("step_id")
     assert steps.loc["a", "output"] == {"rows": [1, {"x": None}]}
     assert steps.loc["b", "output"] is None
-    assert pd.isna(steps.loc["a", "error"])
+    assert steps.loc["a", "error"] is None
     assert steps.loc["b", "error_type"] == "x.TimeoutExceededError"
     decisions = frames.decisions(filled, "run_1")
     assert decisions["input_data"].tolist() == [{"delay_s": 0}, None]
     assert decisions["sequence_number"].tolist() == [1, 2]
-    assert pd.isna(decisions.loc[1, "step_id"])
+    assert decisions.loc[1, "step_id"] is None
+    assert decisions["evidence"].tolist() == [["ev_1"], None]
     evidence = frames.evidence(filled, "run_1").iloc[0]
     assert (evidence["evidence_data"], evidence["metadata"], evidence["confidence_score"]) == (
         ["é"],
@@ -108,6 +111,14 @@ def test_values_come_back_as_python_values(filled: Store) -> None:
         0.5,
     )
     assert frames.events(filled, "run_1").loc[0, "payload"]["user_id"] == "u_1"
+
+
+def test_missing_texts_read_well(filled: Store) -> None:
+    """No NaN stands where a text is missing, and what is there can be asked for as usual."""
+    steps = frames.steps(filled, "run_1")
+    assert "NaN" not in steps[["step_id", "parent", "error", "error_type", "reason"]].to_string()
+    assert steps[steps["error"].notna()]["step_id"].tolist() == ["b"]
+    assert frames.runs(filled)["parent_run_id"].isna().all()
 
 
 def test_times_are_utc_and_durations_milliseconds(filled: Store) -> None:
