@@ -149,7 +149,7 @@ INSTANCES = [
 ]
 
 
-@pytest.mark.parametrize("value", INSTANCES, ids=repr)
+@pytest.mark.parametrize("value", INSTANCES)
 def test_an_instance_comes_back(
     through: Callable[[Any], Any], identical: Callable[[Any, Any], bool], value: Any
 ) -> None:
@@ -189,7 +189,6 @@ def test_members_keep_their_types(through: Callable[[Any], Any]) -> None:
         (Frozen(color=Color.RED), {"color": "red", "inner": None}),
         (Link("https://example.com/"), {"url": "https://example.com/", "note": None}),
     ],
-    ids=repr,
 )
 def test_a_reader_of_sql_finds_plain_objects(value: Any, shown: Any) -> None:
     """A model or dataclass is stored as the plain object of its fields, without the excluded ones."""

@@ -55,7 +55,6 @@ class Crate:
         ([iter([])], "output[0]"),
         ([object()], "output[0]"),
     ],
-    ids=repr,
 )
 def test_an_unstorable_value_is_named_with_its_place(value: Any, path: str) -> None:
     """The error says where in the value the culprit sits, what it is, and what to do instead."""

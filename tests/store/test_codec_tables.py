@@ -69,7 +69,7 @@ def test_an_array_comes_back(through: Through, array: np.ndarray) -> None:
     found[...] = found  # writable, and nobody else's
 
 
-@pytest.mark.parametrize("value", SCALARS, ids=repr)
+@pytest.mark.parametrize("value", SCALARS)
 def test_a_scalar_comes_back(through: Through, value: Any) -> None:
     """Scalars of numpy and pandas come back equal and of their type, with unit, time zone and nanoseconds."""
     found = through([value])[0]
@@ -190,7 +190,6 @@ def test_any_frame_comes_back(through: Through, data: st.DataObject) -> None:
         pd.Series([], dtype="float64", name=("a", 1)),
         pd.Series(pd.Categorical(["a"], categories=["b", "a"])),
     ],
-    ids=repr,
 )
 def test_a_series_comes_back(through: Through, series: pd.Series) -> None:
     """A Series comes back with dtype, index and name."""

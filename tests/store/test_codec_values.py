@@ -90,7 +90,6 @@ def test_unpacking_changes_nothing_in_place(value: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [None, True, 0, -1, 2**63 - 1, 1.5, -0.0, "", "ä€😀", "a\0b", [1, [2, {"a": None}]], {"a": {"b": []}}],
-    ids=repr,
 )
 def test_plain_json_is_its_own_packed_form(value: Any) -> None:
     """What JSON knows is stored as it is and needs no notes."""
@@ -118,7 +117,6 @@ def test_plain_json_is_its_own_packed_form(value: Any) -> None:
         (SecretBytes(b"hunter2"), "**********"),
         (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
     ],
-    ids=repr,
 )
 def test_a_reader_of_sql_finds_what_is_expected(value: Any, shown: Any) -> None:
     """Values that JSON does not know are stored in the form in which people write them; secrets are not."""

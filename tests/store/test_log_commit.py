@@ -152,7 +152,7 @@ def test_a_full_disk_loses_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize("when", ["BEGIN", "SELECT last_insert_rowid", "COMMIT"])
-@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), KeyboardInterrupt()])
 def test_a_commit_that_fails_keeps_the_events(store: Store, when: str, error: BaseException) -> None:
     """Whatever goes wrong before the commit is through: nothing is written, everything is kept, in order."""
     store.log.put_blob("hash", "data")
