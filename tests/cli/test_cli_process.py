@@ -7,10 +7,12 @@ import os
 import pty
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -72,9 +74,10 @@ def _is_waiting(folder: Path) -> bool:
     log = folder / "runs.duckdb-log"
     if not log.exists():
         return False
-    with ok.open(folder / "runs.duckdb") as kit:
-        found = kit.store.query("SELECT 1 FROM events WHERE kind = 'attempt.started' AND step_id = 'wait'")
-    return bool(found)
+    with closing(sqlite3.connect(f"{log.as_uri()}?mode=ro", uri=True)) as connection:
+        tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'event'").fetchall()
+        begun = "SELECT 1 FROM event WHERE kind = 'attempt.started' AND step_id = 'wait'"
+        return bool(tables and connection.execute(begun).fetchall())
 
 
 def test_a_definition_with_tools_of_its_own(start: Start, flow: Flow, folder: Path) -> None:
