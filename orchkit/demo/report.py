@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from orchkit.demo.assessment import Assessment, LotAssessment
 from orchkit.demo.conclusion import Conclusion
 from orchkit.demo.threads import ThreadSummary
 from orchkit.demo.timeline import Timeline, TimelineEvent
+from orchkit.ids import new_id
 
 _HEADLINES = {
     "claim": "The supplier owes the buyer {amount} {currency}.",
@@ -43,9 +43,10 @@ def write_report(path: str | Path, text: str) -> Path:
     """Write the page, complete or not at all; folders are made. Returns the absolute path."""
     target = Path(path).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
-        file.write(text)
-    return Path(file.name).replace(target)
+    # Not a file of `tempfile`: those are readable by their owner alone, and so would the report be.
+    unfinished = target.with_name(f".{target.name}.{new_id('tmp')}")
+    unfinished.write_text(text, encoding="utf-8")
+    return unfinished.replace(target)
 
 
 def _conclusion(assessment: Assessment, conclusion: Conclusion) -> Iterator[str]:
