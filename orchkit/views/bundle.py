@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from orchkit.model.result import WorkflowResult
 from orchkit.model.workflow import Workflow
-from orchkit.views import runcards, workflowcards
+from orchkit.views import kitcards, runcards, workflowcards
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 
@@ -18,6 +18,11 @@ _DRAWERS: tuple[tuple[type, Draw], ...] = (
     (WorkflowResult, runcards.of_result),
     (Workflow, workflowcards.of_workflow),
 )
+# Of the layers above this one: known by what they have.
+_DRAWERS_BY_NAMES: tuple[tuple[tuple[str, ...], Draw], ...] = (
+    (("store", "runs", "registry"), kitcards.of_kit),
+    (("run_id", "status", "done", "result"), kitcards.of_handle),
+)
 
 
 def bundle(obj: object) -> dict[str, str]:
@@ -27,6 +32,9 @@ def bundle(obj: object) -> dict[str, str]:
     """
     for kind, draw in _DRAWERS:
         if isinstance(obj, kind):
+            return draw(obj)
+    for names, draw in _DRAWERS_BY_NAMES:
+        if all(hasattr(obj, name) for name in names):
             return draw(obj)
     if callable(getattr(obj, "frame", None)):
         return workflowcards.of_frame(obj)

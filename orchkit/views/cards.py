@@ -90,22 +90,28 @@ def table(
     right: Collection[str] = (),
     most: int = 200,
     total: int | None = None,
+    drop_empty: bool = False,
 ) -> Html:
     """A table; ``right`` names the columns of numbers, beyond ``most`` rows the rest is counted.
 
-    ``total`` says how many rows there are when not all are given.
+    ``total`` says how many rows there are when not all are given. With ``drop_empty`` columns in which no
+    shown row has anything are left out.
     """
-    aligned = ["right" if column in right else "left" for column in columns]
-    body, count = [], 0
+    shown, count = [], 0
     for row in rows:
         count += 1
         if count <= most:
-            cells = "".join(map(_cell, row, aligned))
-            body.append(f'<tr style="background:transparent">{cells}</tr>')
+            shown.append(row)
+    kept = [
+        place for place in range(len(columns)) if not drop_empty or any(_says(row[place]) for row in shown)
+    ]
+    aligned = ["right" if column in right else "left" for column in columns]
     head = "".join(
-        f'<th style="{_CELL.format(align=align)};font-weight:600">{html(column)}</th>'
-        for column, align in zip(columns, aligned, strict=True)
+        f'<th style="{_CELL.format(align=aligned[place])};font-weight:600">{html(columns[place])}</th>'
+        for place in kept
     )
+    cells = ("".join(_cell(row[place], aligned[place]) for place in kept) for row in shown)
+    body = [f'<tr style="background:transparent">{row}</tr>' for row in cells]
     left = max(count, total or 0) - len(body)
     return Html(
         '<div style="overflow-x:auto">'
@@ -113,6 +119,10 @@ def table(
         f'<thead><tr style="background:transparent">{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>" + (muted(f"… and {left:,} more") if left > 0 else "")
     )
+
+
+def _says(value: Cell) -> bool:
+    return value is not None and value != ""
 
 
 def _cell(value: Cell, align: str) -> str:
@@ -168,9 +178,9 @@ def story(text: str) -> Html:
     return Html("".join(lines))
 
 
-def note(text: object) -> Html:
-    """A line that must not be overlooked: an error, a problem."""
-    look = look_of("failed")
+def note(text: object, status: str = "failed") -> Html:
+    """A line that must not be overlooked: an error, a problem, or the reason of another status."""
+    look = look_of(status)
     return Html(
         f'<div style="border-left:4px solid {look.colour};padding:2px 10px;margin:6px 0;'
         f'white-space:pre-wrap;overflow-wrap:anywhere">{html(shorten(text, 1000))}</div>'

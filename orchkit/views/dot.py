@@ -156,7 +156,8 @@ def _edge(edge: Edge, bare: bool) -> str:
     if edge.target_cluster:
         attributes["lhead"] = edge.target_cluster
     if not bare:
-        attributes |= {"style": _EDGE_STYLES[edge.kind], "tooltip": edge.tooltip or edge.kind}
+        style = "dashed" if "edge_idle" in edge.classes else _EDGE_STYLES[edge.kind]
+        attributes |= {"style": style, "tooltip": edge.tooltip or edge.kind}
         if edge.kind in _ARROWS:
             attributes["arrowhead"] = _ARROWS[edge.kind]
     return _statement(f'  "{edge.source}" -> "{edge.target}"', **attributes)

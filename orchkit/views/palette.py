@@ -10,7 +10,7 @@ INK = "#1F2933"
 MUTED = "#5A6672"
 """Lesser text on light fills."""
 LINE = "#7B858F"
-"""Lines on the page itself: readable on white and on black."""
+"""Lines on the page itself: a contrast of 3 and more on white and on #111111."""
 PAPER = "#F7F8FA"
 """Fill of what has no status."""
 
@@ -35,7 +35,7 @@ STATUS: Mapping[str, Look] = {
     "running": Look("#0072B2", "#E0EFF8", "#00436A", "▶"),
     "pending": Look("#8A94A0", PAPER, "#46505B", "○"),
     "skipped": Look("#B8638F", "#FAEEF4", "#6B2E4F", "↷"),
-    "cancelled": Look("#4D5761", "#E9ECEF", "#2B333B", "⊘"),
+    "cancelled": Look("#66717C", "#E9ECEF", "#2B333B", "⊘"),
     "partial": Look("#B87A00", "#FDF1DA", "#634200", "◐"),
     "paused": Look("#8C7F00", "#FBF8D3", "#4D4600", "‖"),
     "timeout": Look("#B87A00", "#FDF1DA", "#634200", "◷"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
+from orchkit.analysis import choices
 from orchkit.analysis.explain import explain_run
 from orchkit.analysis.facts import Facts, counted, span_ms, tally
-from orchkit.analysis.words import clean, duration, plural, shorten
+from orchkit.analysis.words import clean, duration, error_text, plural, shorten
 from orchkit.errors import OrchkitError
 from orchkit.model.event import Event
 from orchkit.model.result import StepResult, WorkflowResult
@@ -31,6 +32,9 @@ from orchkit.views.dag import Dag
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 from orchkit.views.workflowcards import picture
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NEWEST = 20
 _MOST_ROWS = 100
@@ -62,12 +66,19 @@ def _run_card(state: RunState, dag: Dag, more: list[tuple[str, Cell]]) -> Html:
     return card(
         state.name or state.run_id,
         [*_facts(facts), *more],
-        note(state.error) if state.error else Html(""),
+        reason(state.error, state.status),
         picture(dag),
         _steps(facts),
         *_folded(facts),
         head=status_chip(state.status),
     )
+
+
+def reason(error: str | None, status: str) -> Html:
+    """Why the run did not succeed; that somebody cancelled it is no error."""
+    if not error:
+        return Html("")
+    return note(f"Cancelled: {error}", status) if status == "cancelled" else note(error_text(error))
 
 
 def _facts(facts: Facts) -> list[tuple[str, Cell]]:
@@ -92,13 +103,13 @@ def _steps(facts: Facts) -> Html:
     if not rows:
         return muted("No step is on the record.")
     columns = ("step", "calls", "status", "attempts", "took", "result")
-    shown = table(map(_step, rows), columns, right=("attempts", "took"), most=_MOST_ROWS)
+    shown = table(map(_step, rows), columns, right=("attempts", "took"), most=_MOST_ROWS, drop_empty=True)
     items = [item for several in facts.items.values() for item in several]
     if not items:
         return shown
     # what failed is what people look for
     items.sort(key=lambda item: item.status == "success")
-    inner = table(map(_step, items), columns, right=("attempts", "took"), most=_MOST_ITEMS)
+    inner = table(map(_step, items), columns, right=("attempts", "took"), most=_MOST_ITEMS, drop_empty=True)
     return Html(shown + details(f"{plural(len(items), 'item')} of maps", inner))
 
 
@@ -119,36 +130,42 @@ def _outcome(step: StepState) -> Html:
         return preview(step.output)
     if step.status == "running" and step.progress is not None:
         return html(f"{step.progress:.0%} {step.progress_message or ''}")
-    return html(" · ".join(text for text in (step.error, step.reason) if text)[:300])
+    return _why(step.error, step.reason)
+
+
+def _why(error: str | None, reason: str | None) -> Html:
+    return html(" · ".join(error_text(text) for text in (error, reason) if text)[:300])
 
 
 def _folded(facts: Facts) -> Iterator[Html]:
     state = facts.state
     if state.decisions:
-        heads = ("#", "step", "point", "decision", "why", "based on")
-        rows = (_decision(number, one) for number, one in enumerate(state.decisions[:_MOST_ROWS], 1))
-        shown = table(rows, heads, right=("#",), total=len(state.decisions))
+        heads = ("#", "step", "point", "decision", "made", "why", "based on", "supported by")
+        rows = (_decision(facts, number, one) for number, one in enumerate(state.decisions[:_MOST_ROWS], 1))
+        shown = table(rows, heads, right=("#",), total=len(state.decisions), drop_empty=True)
         yield details(plural(len(state.decisions), "decision"), shown)
     if state.evidence:
         pieces = map(_evidence, state.evidence[:_MOST_ROWS])
         heads_of_evidence = ("step", "type", "source", "confidence", "data")
-        shown = table(pieces, heads_of_evidence, right=("confidence",), total=len(state.evidence))
-        yield details(plural(len(state.evidence), "piece of evidence", "pieces of evidence"), shown)
+        total = len(state.evidence)
+        shown = table(pieces, heads_of_evidence, right=("confidence",), total=total, drop_empty=True)
+        yield details(choices.pieces(total), shown)
     yield details("In words", story(explain_run(state)))
 
 
-def _decision(number: int, decision: DecisionState) -> list[Cell]:
+def _decision(facts: Facts, number: int, decision: DecisionState) -> list[Cell]:
     attempt = (
         f" (attempt {decision.attempt})" if decision.attempt is not None and decision.attempt > 1 else ""
     )
-    by = "" if decision.by_engine else " · step"
     return [
         str(number),
         (decision.step_id or "the run") + attempt,
-        f"{decision.point}{by}",
+        decision.point,
         decision.decision,
+        choices.maker(by_engine=decision.by_engine),
         decision.rationale,
         preview(decision.payload.get("input_data"), 120),
+        "; ".join(choices.supports(facts, decision)),
     ]
 
 
@@ -181,10 +198,9 @@ def of_result(result: Any) -> dict[str, str]:
         *more,
     ]
     columns = ("step", "status", "attempts", "took", "result")
-    steps = table(
-        map(_step_result, result.steps.values()), columns, right=("attempts", "took"), most=_MOST_ROWS
-    )
-    body = [note(result.error) if result.error else Html(""), steps]
+    rows = map(_step_result, result.steps.values())
+    steps = table(rows, columns, right=("attempts", "took"), most=_MOST_ROWS, drop_empty=True)
+    body = [reason(result.error, result.status), steps]
     return {
         "text/plain": _result_text(result),
         "text/html": card(result.name, facts, *body, head=status_chip(result.status)),
@@ -202,13 +218,12 @@ def _record_of(result: WorkflowResult) -> tuple[RunState, Dag] | None:
 
 
 def _step_result(step: StepResult) -> list[Cell]:
-    why = html(" · ".join(text for text in (step.error, step.reason) if text)[:300])
     return [
         step.step_id,
         status_chip(step.status),
         str(step.attempts) if step.attempts else "",
         duration(step.duration_ms) if step.duration_ms is not None else "",
-        preview(step.output) if step.success else why,
+        preview(step.output) if step.success else _why(step.error, step.reason),
     ]
 
 
@@ -239,18 +254,24 @@ def of_runs(runs: Any) -> dict[str, str]:
         return {"text/html": card("Runs", [], note(f"cannot be shown: {error}"))}
     if not count:
         return {"text/html": card("Runs", [], muted("No run is on the record yet."))}
-    columns = ["run_id", "name", "status", "started_at", "duration_ms", "error"]
-    newest = [dict(zip(columns, row, strict=True)) for row in frame[columns].to_numpy(object).tolist()][::-1]
-    shown = table(
-        map(_run_row, newest),
-        ("run", "name", "status", "started", "took", "error"),
-        right=("took",),
-        total=count,
-    )
+    newest = rows_of(frame)
+    shown = table_of(newest, total=count)
     return {
         "text/plain": "\n".join([repr(runs), *map(_run_line, newest)]),
         "text/html": card("Runs", [("", plural(count, "run"))], shown),
     }
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """What is shown of some runs, the last first."""
+    columns = ["run_id", "name", "status", "started_at", "duration_ms", "error"]
+    return [dict(zip(columns, row, strict=True)) for row in frame[columns].to_numpy(object).tolist()][::-1]
+
+
+def table_of(rows: Iterable[dict[str, Any]], *, total: int | None = None) -> Html:
+    """The table of some runs."""
+    columns = ("run", "name", "status", "started", "took", "error")
+    return table(map(_run_row, rows), columns, right=("took",), total=total, drop_empty=True)
 
 
 def _run_row(row: dict[str, Any]) -> list[Cell]:

@@ -84,6 +84,13 @@ class Runs(Displayable):
         run_id = run.id if isinstance(run, Run) else run
         return bool(self._store.query("SELECT 1 FROM runs WHERE run_id = ?", [str(run_id)]))
 
+    def counts(self) -> dict[str, int]:
+        """How many runs have which status, the most frequent first; without those of sub-workflows."""
+        rows = self._store.query(
+            f"SELECT status, count(*) AS n FROM runs WHERE {_TOP} GROUP BY status ORDER BY n DESC, status"  # noqa: S608
+        )
+        return {str(status): int(count) for status, count in rows}
+
     def frame(self, *, sub_runs: bool = False, limit: int | None = None, **filters: Any) -> pd.DataFrame:
         """The runs as a DataFrame, oldest first: see `orchkit.analysis.frames.runs`.
 

@@ -24,10 +24,11 @@ def _rules() -> list[str]:
         (".open", "fill:#FFFFFF"),
         (".vee", "fill:none;stroke-width:1.5;stroke-linecap:round"),
         (".edge_dependency .line", "stroke-width:1.2"),
+        # not paler: on a dark page that would be invisible
+        (".edge_idle .line", "stroke-width:1;stroke-dasharray:5 4"),
         (".edge_order .line", "stroke-dasharray:1.5 4;stroke-linecap:round"),
         (".edge_compensation .line", f"stroke-dasharray:6 4;stroke:{STATUS['partial'].colour}"),
         (".edge_compensation .tip", f"stroke:{STATUS['partial'].colour}"),
-        (".edge_idle", "opacity:.5"),
         (".compensation .box", f"stroke-dasharray:5 3;stroke:{STATUS['partial'].colour}"),
     ]
     for status, look in STATUS.items():

@@ -50,7 +50,7 @@ def _steps(workflow: Workflow) -> Html:
         into.setdefault(link.target, []).append(link)
     rows = (_row(step, into.get(step.step_id, [])) for step in workflow.steps[:_MOST_ROWS])
     columns = ("step", "calls", "comes after", "parameters", "options")
-    return table(rows, columns, total=len(workflow.steps))
+    return table(rows, columns, total=len(workflow.steps), drop_empty=True)
 
 
 def _row(step: StepDefinition, into: list[Link]) -> list[Cell]:

@@ -18,6 +18,7 @@ from orchkit.model.workflow import Workflow
 from orchkit.store.store import Store
 from orchkit.testing import FakeClock
 from orchkit.views.bundle import bundle
+from orchkit.views.palette import STATUS
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 
@@ -121,6 +122,12 @@ def test_a_workflow(flow: Workflow) -> None:
     ]
 
 
+def test_a_workflow_without_options_has_no_column_for_them() -> None:
+    """The table of steps shows the columns that say something."""
+    flow = Workflow.from_dict({"name": "w", "steps": [{"id": "a", "tool": "t"}, {"id": "b", "tool": "t"}]})
+    assert "Steps step calls comes after a t b t a" in _words(flow)
+
+
 def test_a_workflow_without_steps() -> None:
     """Nothing to draw is said, not drawn."""
     assert "There are no steps to draw." in _words(Workflow(name="empty"))
@@ -134,8 +141,18 @@ def run(flow: Workflow, recording: Any, store: Store, clock: FakeClock) -> Run:
         "clean", "rows.clean", "map"
     )
     done.ran("clean[0]", "rows.clean", parent="clean").failed("clean[1]", "ValueError: row 1", parent="clean")
-    done.decided("clean", "skip_row", "no", "it is needed", origin="user", input_data={"row": 1})
-    done.add("evidence", "clean", 1, type="row", source="a.csv", data={"line": 2}, confidence_score=0.75)
+    done.decided("clean", "skip_row", "no", "it is needed", origin="user", input_data={"row": 1},
+                 evidence=["ev_1"])  # fmt: skip
+    done.add(
+        "evidence",
+        "clean",
+        1,
+        evidence_id="ev_1",
+        type="row",
+        source="a.csv",
+        data={"line": 2},
+        confidence_score=0.75,
+    )
     done.finish("clean", "failed", "rows.clean", 0, error="WorkflowExecutionError: 1 of 2 items failed")
     done.skipped("load", "step 'clean' failed").end("failed", "WorkflowExecutionError: 1 of 2 items failed")
     done.store(store, clock)
@@ -150,7 +167,8 @@ def test_a_run(run: Run) -> None:
         "case file c_9", "steps 1 succeeded, 1 failed, 1 was skipped and 1 has not begun",
         'read files.read ✓ success 1 1.24 s {"rows": [1, 2], "n": 2}',
         "2 items of maps", "clean[1] tool ✗ failed 1 10 ms ValueError: row 1",
-        '1 decision # step point decision why based on 1 clean skip_row · step no it is needed {"row": 1}',
+        "1 decision # step point decision made why based on supported by",
+        '1 clean skip_row no by the steps it is needed {"row": 1} row from a.csv, confidence 0.75',
         '1 piece of evidence step type source confidence data clean row a.csv 0.75 {"line": 2}',
         "In words import failed after 1.26 s",
     ):  # fmt: skip
@@ -160,6 +178,26 @@ def test_a_run(run: Run) -> None:
     plain = bundle(run)["text/plain"]
     assert plain.startswith("import failed after 1.26 s: of 4 steps,")
     assert "  ✗ clean (rows.clean) ← read failed 1/2 20 ms" in plain
+
+
+def test_a_decision_without_evidence_or_inputs_has_no_columns_for_them(
+    recording: Any, store: Store, clock: FakeClock
+) -> None:
+    """Columns that would be empty are left out, and who decided is said in words."""
+    recording().start("w").ran("a").decided(None, "cancel", "cancel", "late").end().store(store, clock)
+    assert "# step point decision made why 1 the run cancel cancel by the engine late" in _words(
+        Run(store, "run_1")
+    )
+
+
+def test_a_cancelled_run_is_no_error(recording: Any, store: Store, clock: FakeClock) -> None:
+    """The reason of a cancelled run stands beside a bar in the colour of cancelled, not of failed."""
+    recording().start("w").end("cancelled", "the shop closes").store(store, clock)
+    markup = bundle(Run(store, "run_1"))["text/html"]
+    card, _, _ = markup.partition("<details")
+    assert "Cancelled: the shop closes" in card
+    assert f"border-left:4px solid {STATUS['cancelled'].colour}" in card
+    assert STATUS["failed"].colour not in re.sub('base64,[^"]*', "", card)
 
 
 def test_a_run_that_does_not_exist(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
 from typing import Any
@@ -25,8 +26,9 @@ from orchkit.views.cards import (
     story,
     table,
 )
-from orchkit.views.palette import STATUS
+from orchkit.views.palette import LINE, STATUS
 from orchkit.views.render import Picture
+from orchkit.views.stylesheet import STYLE
 
 
 def _body(markup: str) -> ET.Element:
@@ -105,7 +107,19 @@ def test_colours_can_be_read(status: str) -> None:
     look = STATUS[status]
     assert _contrast(look.text, look.fill) >= 4.5
     assert _contrast(look.colour, "#FFFFFF") >= 3
+    assert _contrast(look.colour, "#111111") >= 3
     assert _contrast(look.fill, "#111111") >= 3
+
+
+def test_edges_can_be_seen_on_light_and_dark_pages() -> None:
+    """Every colour of an edge has a contrast of 3 on white and on #111111, and no edge is made paler."""
+    edges = [rule for rule in STYLE.splitlines() if re.search(r"\.(edge_|line|tip)", rule)]
+    colours = {LINE, *re.findall(r"stroke:(#\w{6})", "".join(edges))}
+    assert len(edges) > 5
+    assert not [rule for rule in edges if "opacity" in rule]
+    for colour in colours:
+        assert _contrast(colour, "#FFFFFF") >= 3, colour
+        assert _contrast(colour, "#111111") >= 3, colour
 
 
 def test_a_table_counts_what_it_does_not_show() -> None:
@@ -116,6 +130,15 @@ def test_a_table_counts_what_it_does_not_show() -> None:
     assert "… and 1,000 more" in table([["x"]], ["n"], total=1001)
     assert "more" not in table([["x"]], ["n"])
     assert "text-align:right" in shown
+
+
+def test_a_table_can_leave_out_empty_columns() -> None:
+    """A column goes when no shown row has anything in it; zero is something."""
+    rows: list[list[Any]] = [["a", None, "", 0, Html("")], ["b", "", None, "", Html("")]]
+    shown = table(rows, ["p", "q", "r", "s", "t"], drop_empty=True, right=["s"])
+    assert [cell.text for cell in _body(shown).iter("th")] == ["p", "s"]
+    assert [cell.text for cell in _body(shown).iter("td")] == ["a", "0", "b", None]
+    assert [cell.text for cell in _body(table(rows, list("pqrst"))).iter("th")] == list("pqrst")
 
 
 def test_long_cells_are_cut() -> None:
