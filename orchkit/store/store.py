@@ -192,9 +192,7 @@ class Store:
 
     def _check_process(self) -> None:
         if self._inherited:
-            raise ForkedStoreError(
-                f"this store was opened by process {self._owner_pid}; open the path again in a forked child"
-            )
+            raise _forked(self)
 
     @property
     def closed(self) -> bool:
@@ -237,13 +235,20 @@ def _disown() -> None:
     Their locks may be held by threads that do not exist here, and closing their files (as garbage, say)
     would take down DuckDB, whose threads do not exist here either.
     """
-    _inherited.extend(_stores)
+    _inherited.extend(store for store in _stores if not store.closed)
     for store in _inherited:
         store._inherited = True
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_disown)
+
+
+def _forked(store: Store) -> ForkedStoreError:
+    return ForkedStoreError(
+        f"process {store._owner_pid} had {store!r} open when it forked this one, which cannot use it: "
+        "start the process with 'spawn' or 'forkserver', or close the store before"
+    )
 
 
 def _checked(path: str | Path | None) -> Path | None:
@@ -254,6 +259,11 @@ def _checked(path: str | Path | None) -> Path | None:
         raise StoreError(f"{path} is a folder: name a file in it, such as {path / 'runs.duckdb'}")
     if not path.parent.is_dir():
         raise StoreError(f"the folder {path.parent} does not exist: create it first")
+    for store in _inherited:
+        # SQLite and DuckDB know an open file again, and would share what they inherited: locks that are not
+        # ours, and an instance that writes into the file behind the parent's back.
+        if store.path is not None and store.path.resolve() == path.resolve():
+            raise _forked(store)
     return path
 
 
