@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
@@ -116,12 +117,12 @@ class Execution:
             interrupted = True
             self.cancel(self._outer_reason())
             await self._drained_at_last()
-        self._sweep()
         if self._fatal is not None:
             self._end_abruptly(started_us, self._fatal)
         if self._status == "running":
             statuses = (result.status for result in self.results.values())
             self._status = run_status(statuses, self.workflow.error_handling)
+        self._sweep()
         if self._status == "failed":
             interrupted = await self._compensate() or interrupted
         result = self._finish(started_us)
@@ -153,15 +154,16 @@ class Execution:
             seconds = self.workflow.timeout
             self._status, self._error = "failed", f"the run exceeded its timeout of {seconds:g} s"
             self.recorder.cancel_reason = self._error
-            self.recorder.decided(
-                None,
-                None,
-                point="timeout",
-                decision="stop",
-                rationale=self._error,
-                input_data={"timeout_s": seconds},
-            )
             self._stop(self._error)
+            with self._recording():
+                self.recorder.decided(
+                    None,
+                    None,
+                    point="timeout",
+                    decision="stop",
+                    rationale=self._error,
+                    input_data={"timeout_s": seconds},
+                )
             await self._drained()
 
     async def _drained(self) -> None:
@@ -195,6 +197,12 @@ class Execution:
 
     def _pump(self) -> None:
         """Start or skip what is ready."""
+        try:
+            self._start_ready()
+        except StoreError as error:
+            self._break_off(error)
+
+    def _start_ready(self) -> None:
         loop, context = asyncio.get_running_loop(), self._context or copy_context()
         while self._ready and (not self._paused or self._allowance > 0):
             step_id = self._ready.popleft()
@@ -214,15 +222,14 @@ class Execution:
         self._unbegun.discard(step_id)
         try:
             outcome = await self._nodes.run(node)
-        except BaseException as error:  # the record itself failed, or Ctrl-C: the run cannot go on
-            self._fatal = self._fatal or error
-            outcome = StepResult(step_id, "cancelled", reason="the run ended")
-            self._stop("the run ended")
+            if isinstance(outcome, Skip):
+                self._skip(node, outcome)
+            else:
+                self._settle(node, outcome)
+        except BaseException as error:
+            self.results.setdefault(step_id, StepResult(step_id, "cancelled", reason="the run ended"))
+            self._break_off(error)
         del self._tasks[step_id]
-        if isinstance(outcome, Skip):
-            self._skip(node, outcome)
-        else:
-            self._settle(node, outcome)
         self._pump()
         self._wake()
 
@@ -293,9 +300,10 @@ class Execution:
             return
         self.recorder.cancel_reason = reason
         self._status, self._error = "cancelled", reason
-        self.recorder.event(ev.RUN_CANCELLED, {"reason": reason})
-        self.recorder.decided(None, None, point="cancel", decision="cancel", rationale=reason)
         self._stop(reason)
+        with self._recording():
+            self.recorder.event(ev.RUN_CANCELLED, {"reason": reason})
+            self.recorder.decided(None, None, point="cancel", decision="cancel", rationale=reason)
         self._wake()
 
     def _is_interrupted(self) -> bool:
@@ -324,11 +332,25 @@ class Execution:
             elif task is not current:
                 task.cancel()
 
+    def _break_off(self, error: BaseException) -> None:
+        """The record itself failed, or Ctrl-C: the run cannot go on, and `run` raises the error."""
+        self._fatal = self._fatal or error
+        self._stop("the run ended")
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Around records that are written on behalf of others, who cannot do anything about a failure."""
+        try:
+            yield
+        except StoreError as error:
+            self._break_off(error)
+
     def _sweep(self) -> None:
         """Put the steps that never began on the record, each with the reason."""
         reason = self._stopped or "the run ended"
-        for step_id, node in self.plan.nodes.items():
+        for step_id in self.plan.order:
             if step_id not in self.results:
+                node = self.plan.nodes[step_id]
                 self._skip(node, skip_of(node, self._standing) or Skip(reason, True))
 
     # --- pausing -----------------------------------------------------------------------------
@@ -338,14 +360,17 @@ class Execution:
         if not self._paused:
             self._paused = True
             if self._status == "running":
-                self.recorder.event(ev.RUN_PAUSED, {})
+                with self._recording():
+                    self.recorder.event(ev.RUN_PAUSED, {})
+                self._wake()
 
     def resume(self) -> None:
         """Go on after `pause`."""
         if self._paused:
             self._paused, self._allowance = False, 0
             if self._status == "running":
-                self.recorder.event(ev.RUN_RESUMED, {})
+                with self._recording():
+                    self.recorder.event(ev.RUN_RESUMED, {})
                 self._pump()
                 self._wake()
 
@@ -361,9 +386,11 @@ class Execution:
         """The record or the process failed: note it (written as soon as writing is possible) and raise."""
         self._status = "failed" if isinstance(error, Exception) else "cancelled"
         self._error = error_text(error)
-        self._finish(started_us)
-        if not isinstance(error, StoreError):
-            self.orchestrator.store.commit()
+        with suppress(StoreError):
+            self._sweep()
+            self._finish(started_us)
+            if not isinstance(error, StoreError):
+                self.orchestrator.store.commit()
         raise error
 
     # --- the end -----------------------------------------------------------------------------
