@@ -10,6 +10,7 @@ from typing import Any
 from orchkit.engine.execution import Execution
 from orchkit.engine.loop import loop_thread
 from orchkit.errors import ExecutionError
+from orchkit.executors.threads import away
 from orchkit.model.display import Displayable
 from orchkit.model.result import RunStatus, WorkflowResult
 
@@ -43,7 +44,8 @@ class RunHandle(Displayable):
             raise ExecutionError(
                 "waiting here would block the loop of the run itself: await the handle instead"
             )
-        return self._future.result(timeout)
+        with away():
+            return self._future.result(timeout)
 
     def cancel(self, reason: str = "cancelled by the user") -> None:
         """Cancel what runs, skip the rest; the result then says ``cancelled``."""

@@ -7,7 +7,8 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,18 @@ class ThreadWorkers:
             self._abandon(job)
             raise
 
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        with self._lock:
+            self._busy -= 1
+            if self._waiting:
+                self._dispatch(self._waiting.popleft())
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy += 1  # over the limit, if need be: it goes on at once
+
     def _dispatch(self, job: _Job) -> None:
         if self._idle:
             self._busy += 1
@@ -88,7 +101,7 @@ class ThreadWorkers:
             if job.abandoned:
                 self.abandoned -= 1
                 raise _Ended
-            if self._waiting:
+            if self._waiting and self._busy <= self._limit:
                 return self._waiting.popleft()
             self._busy -= 1
             self._idle.append(worker)
@@ -102,6 +115,15 @@ class ThreadWorkers:
             return False
 
 
+def away() -> AbstractContextManager[None]:
+    """Around a wait for other functions: if this is a worker thread, its place is free meanwhile.
+
+    Without it functions that wait for functions could take all threads, and wait for ever.
+    """
+    thread = threading.current_thread()
+    return thread.workers._away() if isinstance(thread, _Worker) else nullcontext()
+
+
 class _Ended(Exception):  # noqa: N818 - a signal, not an error
     """The worker's place was taken while its function was running."""
 
@@ -110,7 +132,7 @@ class _Worker(threading.Thread):
     def __init__(self, workers: ThreadWorkers, first: _Job) -> None:
         super().__init__(name="orchkit-worker", daemon=True)
         self.inbox: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._workers = workers
+        self.workers = workers
         self.inbox.put(first)
 
     def run(self) -> None:
@@ -118,14 +140,14 @@ class _Worker(threading.Thread):
             try:
                 job: _Job | None = self.inbox.get(timeout=IDLE_S)
             except queue.Empty:
-                if self._workers._may_retire(self):
+                if self.workers._may_retire(self):
                     return
                 continue
             try:
                 while job is not None:
                     _call(job)
                     # First free, then heard of: who gets the result and has more work finds this thread.
-                    following = self._workers._after(self, job)
+                    following = self.workers._after(self, job)
                     _report(job)
                     job = following
             except _Ended:
