@@ -26,11 +26,9 @@ def of_kit(kit: Any) -> dict[str, str]:
     """A kit: where its store is, how its runs ended, what it can call, and the newest runs."""
     facts: list[tuple[str, Cell]] = [("store", code(kit.store.path or "in memory"))]
     try:
-        registry = kit.registry
-        facts += [
-            ("", plural(len(registry.tools.list_tools()), "tool")),
-            ("", plural(len(registry.methods.list_methods()), "method")),
-        ]
+        tools, methods = kit.registry.tools.list_tools(), kit.registry.methods.list_methods()
+        counts = ((len(tools), "tool"), (len(methods), "method"))
+        facts += [("", plural(count, what)) for count, what in counts if count]
         body = _runs(kit.runs)
     except Exception as error:  # showing never raises: it says what was wrong
         body = [note(f"its runs cannot be shown: {error}")]

@@ -25,7 +25,7 @@ def _rules() -> list[str]:
         (".vee", "fill:none;stroke-width:1.5;stroke-linecap:round"),
         (".edge_dependency .line", "stroke-width:1.2"),
         # not paler: on a dark page that would be invisible
-        (".edge_idle .line", "stroke-width:1;stroke-dasharray:5 4"),
+        (".edge_idle .line", "stroke-width:1.2;stroke-dasharray:5 4"),
         (".edge_order .line", "stroke-dasharray:1.5 4;stroke-linecap:round"),
         (".edge_compensation .line", f"stroke-dasharray:6 4;stroke:{STATUS['partial'].colour}"),
         (".edge_compensation .tip", f"stroke:{STATUS['partial'].colour}"),
