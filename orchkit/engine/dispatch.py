@@ -33,7 +33,10 @@ HOST = socket.gethostname()
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A target with everything about it that does not change from call to call."""
+    """A target with everything about it that does not change from call to call.
+
+    ``overrides`` names what comes from the step and not from the policy: ``retry``, ``timeout``.
+    """
 
     target: Target
     name: str
@@ -44,6 +47,7 @@ class Operation:
     body: Callable[[Mapping[str, Any]], Awaitable[Any]]
     in_thread: bool
     services: Mapping[str, Any]
+    overrides: tuple[str, ...] = ()
 
 
 def default_hooks(hooks: HookManager | None = None) -> HookManager:
@@ -159,14 +163,17 @@ class Orchestrator:
         method = target.method
         name = method.operation
         choice = self.policies.choose(name)
+        timeout = (directives.timeout if directives else None) or timeout
+        own = {"retry": retry, "timeout": timeout}
         retry = retry or choice.policy.retry
-        timeout = (directives.timeout if directives else None) or timeout or choice.policy.timeout
+        timeout = timeout or choice.policy.timeout
         body, in_thread = self.bodies.runner(
             method.function, is_async=method.is_async, executor=executor or method.executor
         )
         services = self.registry.inject(method)
         pipeline = build_pipeline(retry, timeout)
-        return Operation(target, name, choice, retry, timeout, pipeline, body, in_thread, services)
+        overrides = tuple(what for what, value in own.items() if value is not None)
+        return Operation(target, name, choice, retry, timeout, pipeline, body, in_thread, services, overrides)
 
     async def perform(
         self, operation: Operation, request: Request, params: Mapping[str, Any], scope: StepScope
@@ -217,8 +224,12 @@ class Orchestrator:
         return "success", output
 
     def _trace_policy(self, operation: Operation, scope: StepScope) -> None:
-        """The choice is the same for every call of an operation, so it is recorded once per run."""
-        if not scope.recorder.first_time("policy", operation.name):
+        """The choice is the same for every call of an operation, so it is recorded once per run.
+
+        A step that overrides something has a record of its own (one for all items of a map).
+        """
+        own = (str(id(operation)),) if operation.overrides else ()
+        if not scope.recorder.first_time("policy", operation.name, *own):
             return
         policy = operation.choice.policy
         scope.decided(
@@ -230,6 +241,7 @@ class Orchestrator:
                 "hooks": policy.hooks,
                 "retry": operation.retry and operation.retry.model_dump(mode="json"),
                 "timeout": operation.timeout and operation.timeout.model_dump(mode="json"),
+                "overrides": operation.overrides,
             },
         )
 

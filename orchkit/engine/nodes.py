@@ -39,6 +39,7 @@ class NodeRunner:
         self._execution = execution
         self._recorder = execution.recorder
         self._orchestrator = execution.orchestrator
+        self._prepared: dict[tuple[str, str], Operation] = {}
         self._params: dict[str, Mapping[str, Any]] = {}
         """What the steps that can be undone were given."""
 
@@ -98,6 +99,14 @@ class NodeRunner:
         )
 
     def _operation(self, node: Node, target: Target) -> Operation:
+        """What all items of a map share is prepared once."""
+        key = (node.step.step_id, target.name)
+        operation = self._prepared.get(key)
+        if operation is None:
+            operation = self._prepared[key] = self._prepare(node, target)
+        return operation
+
+    def _prepare(self, node: Node, target: Target) -> Operation:
         step = node.step
         return self._orchestrator.prepare(
             target,

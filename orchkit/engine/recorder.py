@@ -132,6 +132,10 @@ class StepScope:
             payload["abandoned"] = True
         self.recorder.event(ev.ATTEMPT_FINISHED, payload, self.step_id, attempt)
 
+    async def written(self) -> None:
+        """Return when what was recorded is as durable as the run asks."""
+        await self.recorder.barrier()
+
     def decided(self, point: str, decision: str, rationale: str, inputs: Mapping[str, Any]) -> None:
         """Record a choice that the engine or a policy made about this step."""
         self.recorder.decided(

@@ -32,7 +32,8 @@ def skip_of(node: Node, standing: Standing) -> Skip | None:
     """Why a step whose predecessors are all over must be skipped; None when it may run.
 
     A failed dependency always skips. A dependency that was passed over skips a step that needs its
-    output, and one all of whose dependencies were passed over; so branches can be joined again.
+    output, and one all of whose dependencies were passed over; so branches can be joined again. What is
+    only referred to with a default (``??``) may be missing: it never skips.
     """
     for step_id in node.requires:
         if step_id in standing.failed:
@@ -40,8 +41,9 @@ def skip_of(node: Node, standing: Standing) -> Skip | None:
     for step_id in node.needs_output:
         if step_id in standing.passed_over:
             return Skip(f"it needs the output of step {step_id!r}, which was skipped", False)
-    if node.requires and all(step_id in standing.passed_over for step_id in node.requires):
-        return Skip(f"all steps it depends on were skipped: {_listed(node.requires)}", False)
+    named = node.step.depends_on
+    if named and not node.needs_output and all(step_id in standing.passed_over for step_id in named):
+        return Skip(f"all steps it depends on were skipped: {_listed(named)}", False)
     return None
 
 

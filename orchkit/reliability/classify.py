@@ -21,9 +21,10 @@ def matches(error: BaseException, names: Iterable[str]) -> bool:
 
 
 def error_name(error: BaseException) -> str:
-    """The type's name as it stands in records: builtins bare, others qualified by module."""
+    """The type's name as it stands in records: builtins and our own bare, others qualified by module."""
     kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    bare = kind.__module__ in ("builtins", "orchkit.errors")
+    return kind.__qualname__ if bare else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def error_message(error: BaseException) -> str:

@@ -48,6 +48,10 @@ class CallRecord(Protocol):
         """Record a choice of a policy."""
         ...
 
+    async def written(self) -> None:
+        """Return when what was recorded is as durable as the run asks."""
+        ...
+
 
 @dataclass(slots=True)
 class Call:
@@ -196,6 +200,9 @@ class Retry:
                 )
                 if not verdict.retry:
                     raise
+            if verdict.delay > 0:
+                # Whoever looks on, or looks later after a crash, sees what is waited for.
+                await call.record.written()
             await call.clock.sleep(verdict.delay)
 
 

@@ -77,7 +77,11 @@ def model(steps: list[Plan]) -> dict[str, str]:
             state.append("blocked")
         elif (
             any(state[other] == "passed over" for other in step.needs)
-            or (needed and all(state[other] == "passed over" for other in needed))
+            or (
+                step.depends_on
+                and not step.needs
+                and all(state[other] == "passed over" for other in step.depends_on)
+            )
             or not step.wanted
         ):
             state.append("passed over")

@@ -392,7 +392,7 @@ def test_a_false_condition_skips_the_step_and_what_needs_it(lab: Any, tools: lis
         ({}, ["left", "right"], "success", None),
         ({"value": ["${steps.left ?? 0}", "${steps.right ?? 0}"]}, [], "success", ["L", 0]),
         ({"value": "${steps.right ?? 0}"}, ["left"], "success", 0),
-        ({"value": "${steps.right ?? 0}"}, [], "skipped", None),
+        ({"value": "${steps.right ?? 0}"}, [], "success", 0),
         ({"value": "${steps.right}"}, ["left"], "skipped", None),
         ({}, ["right"], "skipped", None),
     ],

@@ -33,6 +33,10 @@ class Record:
         if self._barrier is not None:
             await self._barrier()
 
+    async def written(self) -> None:
+        if self._barrier is not None:
+            await self._barrier()
+
     def attempt_finished(
         self,
         attempt: int,
