@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
@@ -184,7 +185,7 @@ def _written(root: str, path: list[str | int], default: Any) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if part.isidentifier() else f"[{json.dumps(part)}]"
+            text += f".{part}" if re.fullmatch(r"\w+", part) else f"[{json.dumps(part)}]"
     return "${" + text + ("" if default is MISSING else f" ?? {json.dumps(default)}") + "}"
 
 
