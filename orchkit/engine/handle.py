@@ -19,9 +19,14 @@ class RunHandle(Displayable):
     """What `start` returns: await it, or ask, wait, pause, step and cancel from any thread."""
 
     def __init__(
-        self, execution: Execution, future: Future[WorkflowResult], loop: asyncio.AbstractEventLoop
+        self,
+        execution: Execution,
+        future: Future[WorkflowResult],
+        loop: asyncio.AbstractEventLoop,
+        open_run: Callable[[str], Any] | None = None,
     ) -> None:
         self._execution, self._future, self._loop = execution, future, loop
+        self._open_run = open_run
 
     @property
     def run_id(self) -> str:
@@ -32,6 +37,13 @@ class RunHandle(Displayable):
     def status(self) -> RunStatus:
         """Where the run is now."""
         return self._execution.status
+
+    @property
+    def run(self) -> Any:
+        """The record of the run (`orchkit.Run`), also while it goes on."""
+        if self._open_run is None:
+            raise ExecutionError(f"{self.run_id} has no record to show: the engine was made without a kit")
+        return self._open_run(self.run_id)
 
     @property
     def done(self) -> bool:

@@ -95,7 +95,8 @@ class WorkflowEngine:
         if loop_thread.is_current:
             raise ExecutionError("an async step cannot start a run like this: use await execute(...)")
         execution = self._execution(workflow, user_id, context, arguments)
-        return RunHandle(execution, loop_thread.submit(self._finished(execution)), loop_thread.loop)
+        future = loop_thread.submit(self._finished(execution))
+        return RunHandle(execution, future, loop_thread.loop, self._open_run)
 
     def run(
         self,
