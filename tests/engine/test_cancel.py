@@ -142,11 +142,9 @@ def test_cancelling_during_a_map(stage: Stage) -> None:
     result = handle.result(WAIT_S)
     check_cancelled(stage.lab, result, "cancelled by the user")
     ends = stage.lab.events(result.run_id, "step.finished")
-    assert [(end.step_id, end.payload["status"]) for end in ends] == [
-        ("map[0]", "cancelled"),
-        ("map[1]", "cancelled"),
-        ("map", "cancelled"),
-    ]
+    assert {end.payload["status"] for end in ends} == {"cancelled"}
+    *items, last = [end.step_id for end in ends]
+    assert (sorted(items), last) == (["map[0]", "map[1]"], "map")
     assert stage.calls == ["0", "1"]
 
 
