@@ -71,7 +71,7 @@ def test_jitter_stays_within_its_bounds_below_the_cap(
 
 @pytest.mark.parametrize("jitter", ["full", "equal"])
 def test_jitter_spreads_the_delays_below_the_cap(jitter: str) -> None:
-    """Delays at the cap do not bunch there: of a thousand, none comes twice, and the mean is in the middle."""
+    """Delays at the cap do not bunch: of a thousand, none comes twice, and the mean is in the middle."""
     policy = RetryPolicy(strategy="exponential", delay=1, max_delay=8, jitter=jitter)  # type: ignore[arg-type]
     rng = Random(3)
     delays = [next_delay(policy, 10, rng) for _ in range(1000)]
