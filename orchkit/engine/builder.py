@@ -8,9 +8,9 @@ from typing import Any, Self, TypeVar
 from pydantic import ValidationError
 
 from orchkit.engine.calls import NO_TOOL
-from orchkit.engine.draft import step_name
+from orchkit.engine.draft import brief, step_name
 from orchkit.engine.references import fresh
-from orchkit.engine.validation import check
+from orchkit.engine.validation import check_by_step
 from orchkit.errors import OrchkitError, Problem, WorkflowValidationError
 from orchkit.model.base import Record
 from orchkit.model.policy import RetryPolicy, TimeoutPolicy, as_retry, as_timeout
@@ -47,12 +47,13 @@ class WorkflowBuilder:
         self._numbers: dict[str, int] = {}
         self._one_parameter: set[int] = set()
         """The maps without parameters: their tool's only one gets the item."""
-        self._problems: list[Problem] = []
+        self._problems: list[tuple[int, Problem]] = []
+        """Each with the place of its step; -1 for the workflow itself."""
         self._settled: set[tuple[str, str]] = set()
         """Step and start of a cause: what would only repeat a problem that is reported already."""
         self._name = str(name)
         if not self._name.strip():
-            self._problems.append(Problem(f"workflow {name!r}", "its name is empty"))
+            self._problems.append((-1, Problem(f"workflow {name!r}", "its name is empty")))
 
     # --- steps -------------------------------------------------------------------------------
 
@@ -186,7 +187,10 @@ class WorkflowBuilder:
             "compensate": self._compensation(where, fields["compensate"]),
         }
         given = {field: value for field, value in fields.items() if value is not None}
-        self._steps.append(_made(StepDefinition, given, where, self._problems))
+        step, causes = _made(StepDefinition, given)
+        for cause in causes:
+            self._report(where, cause)
+        self._steps.append(step)
         return self
 
     # --- settings ----------------------------------------------------------------------------
@@ -208,7 +212,7 @@ class WorkflowBuilder:
 
     def with_metadata(self, metadata: Mapping[str, Any] | None = None, /, **more: Any) -> Self:
         """Add entries to the metadata, which are kept with the definition."""
-        given = self._read(f"workflow {self._name!r}", "metadata", dict, metadata) or {}
+        given = self._read(self._where, "metadata", dict, metadata) or {}
         self._settings["metadata"] |= fresh(given | more)
         return self
 
@@ -221,16 +225,17 @@ class WorkflowBuilder:
 
     def build(self) -> Workflow:
         """The checked definition. Raises `WorkflowValidationError` with all problems."""
-        where = f"workflow {self._name!r}"
-        problems = list(self._problems)
+        where = self._where
         steps = [self._with_item(index, step) for index, step in enumerate(self._steps)]
         fields = {"name": self._name, "steps": tuple(steps), **fresh(self._settings)}
-        workflow = _made(Workflow, fields, where, problems)
+        workflow, causes = _made(Workflow, fields)
+        problems = [*self._problems, *((-1, Problem(where, cause)) for cause in causes)]
         # A kit's registry knows its services; the registry that kits are built over cannot.
-        found = check(workflow, self._registry, services_to_come=self._registry.parent is None)
-        problems += [problem for problem in found if not self._is_settled(problem)]
+        found = check_by_step(workflow, self._registry, services_to_come=self._registry.parent is None)
+        problems += [(index, problem) for index, problem in found if not self._is_settled(problem)]
         if problems:
-            raise WorkflowValidationError(self._name, problems)
+            problems.sort(key=lambda pair: pair[0])
+            raise WorkflowValidationError(self._name, [problem for _, problem in problems])
         return workflow
 
     def _with_item(self, index: int, step: StepDefinition) -> StepDefinition:
@@ -246,11 +251,16 @@ class WorkflowBuilder:
         only = [spec for spec in specs if spec.required] or specs
         return step.model_copy(update={"parameters": {only[0].name: "${item}"}}) if len(only) == 1 else step
 
+    @property
+    def _where(self) -> str:
+        return f"workflow {self._name!r}"
+
     # --- reading what people write -----------------------------------------------------------
 
     def _report(self, where: str, cause: str, *, then: str | None = None) -> None:
         """Keep a problem for ``build()``; ``then`` is how the causes begin that would only repeat it."""
-        self._problems.append(Problem(where, cause))
+        of_workflow = where == self._where
+        self._problems.append((-1 if of_workflow else len(self._steps), Problem(where, cause)))
         if then is not None:
             self._settled.add((where, then))
 
@@ -262,7 +272,7 @@ class WorkflowBuilder:
             self._ids.add(given)
             return given
         if given is not None:
-            self._report(f"step number {len(self._steps) + 1}", f"step_id must be a text, got {given!r}")
+            self._report(f"step number {len(self._steps) + 1}", f"step_id must be a text, got {brief(given)}")
         step_id, number = default, self._numbers.get(default, 1)
         while step_id in self._ids:
             number += 1
@@ -276,7 +286,7 @@ class WorkflowBuilder:
         if isinstance(tool, str):
             return tool, None
         if not callable(tool):
-            return "step", f"a tool is a name or a function, not {tool!r}"
+            return "step", f"a tool is a name or a function, not {brief(tool)}"
         try:
             return self._registry.resolve(tool).name, None
         except OrchkitError as error:
@@ -287,7 +297,7 @@ class WorkflowBuilder:
             return {}
         if isinstance(given, Mapping) and all(isinstance(name, str) for name in given):
             return {name: fresh(value) for name, value in given.items()}
-        self._report(where, f"params must map names to values, got {given!r}", then="parameter ")
+        self._report(where, f"params must map names to values, got {brief(given)}", then="parameter ")
         return {}
 
     def _compensation(self, where: str, given: object) -> Compensation | None:
@@ -311,7 +321,7 @@ class WorkflowBuilder:
             for cause in _causes(error):
                 self._report(where, f"{name}: {cause}")
         except (TypeError, ValueError, AttributeError) as error:
-            self._report(where, f"{name}: {error}, got {given!r}")
+            self._report(where, f"{name}: {error}, got {brief(given)}")
         return None
 
 
@@ -329,14 +339,14 @@ def _ids(given: Any) -> Any:
     return sorted(given, key=str) if isinstance(given, set | frozenset) else given
 
 
-def _made(model: type[RecordT], fields: dict[str, Any], where: str, problems: list[Problem]) -> RecordT:
-    """A record without the fields that are wrong; what is wrong with them goes to the problems."""
+def _made(model: type[RecordT], fields: dict[str, Any]) -> tuple[RecordT, list[str]]:
+    """A record without the fields that are wrong, and what is wrong with them."""
     try:
-        return model(**fields)
+        return model(**fields), []
     except ValidationError as error:
-        problems += [Problem(where, cause) for cause in _causes(error)]
+        causes = _causes(error)
         wrong = {detail["loc"][0] for detail in error.errors()}
-    return model(**{field: value for field, value in fields.items() if field not in wrong})
+    return model(**{field: value for field, value in fields.items() if field not in wrong}), causes
 
 
 def _causes(error: ValidationError) -> list[str]:
@@ -346,5 +356,5 @@ def _causes(error: ValidationError) -> list[str]:
         path = ".".join(map(str, detail["loc"]))
         message = str(detail["msg"])
         place = f"{path}: " if path else ""
-        causes.append(f"{place}{message[:1].lower()}{message[1:]}, got {detail['input']!r}")
+        causes.append(f"{place}{message[:1].lower()}{message[1:]}, got {brief(detail['input'])}")
     return causes

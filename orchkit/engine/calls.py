@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, Final
 
-from orchkit.engine.draft import Draft, did_you_mean, read_uses, step_name
+from orchkit.engine.draft import Draft, brief, did_you_mean, quoting_hint, read_uses, step_name
 from orchkit.engine.reference_types import reference_type, use_problems
 from orchkit.engine.references import Reference, compile_template, parse, texts_in
 from orchkit.errors import OrchkitError, ParameterError, Problem, ReferenceSyntaxError
@@ -16,6 +17,7 @@ from orchkit.registry.schema import exists_only_in_python
 from orchkit.registry.target import Target
 from orchkit.registry.typeforms import type_name
 
+_ONLY_THE_TYPE: Final = re.compile(r"Input should be (?:a valid|an instance of) [^;]*")
 NO_TOOL: Final = "names no tool and has no sub-workflow"
 
 
@@ -38,13 +40,14 @@ def compensation_problems(draft: Draft, step: StepDefinition) -> Iterator[Proble
         yield from _same_parameters(draft, step, tool)
         return
     texts = ((f"compensation parameter {path!r}", text) for path, text in texts_in(parameters))
-    uses, problems = read_uses(step.step_id, texts)
+    uses, problems = read_uses(draft, step.step_id, texts)
     yield from problems
     for use in uses:
         other = use.reference.step_id
         if other is not None and other not in draft.position:
             cause = f"{use.where}: {use.reference.text} names unknown step {other!r}"
-            yield Problem(step_name(step.step_id), cause, did_you_mean(other, draft.position))
+            hint = quoting_hint(use.reference.text, draft.quoted_ids) or did_you_mean(other, draft.position)
+            yield Problem(step_name(step.step_id), cause, hint)
     yield from use_problems(draft, step, uses)
     yield from _call(draft, step, tool, parameters, "compensation ")
 
@@ -84,16 +87,24 @@ def _call(
     }
     for problem in _fixed_problems(draft, target, fixed) if fixed or missing else ():
         if not any(problem.where in names for names in (open_, misspelt, expected)):
-            yield Problem(where, f"{label}parameter {problem.where!r}: {problem.cause}", problem.hint)
+            yield Problem(
+                where, f"{label}parameter {problem.where!r}: {problem.cause}", _more_than_the_type(problem)
+            )
     for name, value in open_.items():
         if name in specs:
             given = _type_of(draft, step, value)
             if given not in (UNKNOWN, NO_FIELD) and not compatible(given, specs[name].annotation):
                 wanted = type_name(specs[name].annotation)
-                cause = f"{label}parameter {name!r}: {value!r} is {type_name(given)}, expected {wanted}"
+                cause = f"{label}parameter {name!r}: {brief(value)} is {type_name(given)}, expected {wanted}"
                 yield Problem(where, cause)
         elif name in injected or not _accepts_extra(target):
             yield Problem(where, f"{label}parameter {name!r}: unknown parameter", did_you_mean(name, specs))
+
+
+def _more_than_the_type(problem: Problem) -> str | None:
+    """The hint, unless it only says once more that a value is not of the type that the cause names."""
+    said = problem.hint is not None and _ONLY_THE_TYPE.fullmatch(problem.hint)
+    return None if said and problem.cause.startswith("expected ") else problem.hint
 
 
 def _split(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from reprlib import Repr
 from typing import Any, Final, TypedDict
 
 from orchkit.engine.conditions import compile_condition
@@ -20,6 +23,20 @@ _make_typed_dict: Any = TypedDict
 
 _MANY_NAMES: Final = 2_000
 _LISTED: Final = 8
+_LONG_LIST: Final = 60
+"""Characters that the names in a hint may take."""
+_EXCERPT: Final = 60
+"""Characters of a value or a text that a message shows."""
+_LONG_VALUE: Final = 100
+"""Characters of a value of several parts."""
+_PLAIN_ID: Final = re.compile(r"\w[\w-]*")
+_STEPS: Final = re.compile(r"\$\{\s*steps\.")
+_SPACED_ID: Final = re.compile(r"\w[\w-]*(?:\s+\w[\w-]*)+")
+_REST_OF_PATH: Final = re.compile(r"(?:\.\w[\w-]*|\[[^\]]*\])*")
+
+_brief = Repr()
+_brief.maxstring = _brief.maxother = _EXCERPT
+_brief.maxlevel = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +62,14 @@ class Draft:
         for index, step in enumerate(workflow.steps):
             if self.position.setdefault(step.step_id, index) != index:
                 self.repeated.add(step.step_id)
+        self.quoted_ids = [step_id for step_id in self.position if not _PLAIN_ID.fullmatch(step_id)]
+        """The ids that references must put into quotes."""
         self.uses: list[list[Use]] = []
         """What each step refers to, in the order of the steps."""
         self.unreadable: list[list[Problem]] = []
         """The mistakes in references and conditions that could not be read, in the order of the steps."""
         for step in workflow.steps:
-            uses, problems = read_uses(step.step_id, _texts(step))
+            uses, problems = read_uses(self, step.step_id, _texts(step))
             self.uses.append(uses)
             self.unreadable.append(problems)
         self._targets: dict[str, Target | OrchkitError] = {}
@@ -104,7 +123,9 @@ class Draft:
         return edges
 
 
-def read_uses(step_id: str, texts: Iterator[tuple[str, str]]) -> tuple[list[Use], list[Problem]]:
+def read_uses(
+    draft: Draft, step_id: str, texts: Iterator[tuple[str, str]]
+) -> tuple[list[Use], list[Problem]]:
     """The references in texts, and a problem for each text that cannot be read."""
     uses: list[Use] = []
     problems: list[Problem] = []
@@ -112,10 +133,35 @@ def read_uses(step_id: str, texts: Iterator[tuple[str, str]]) -> tuple[list[Use]
         try:
             found = compile_condition(text).references if where == "when" else parse(text)
         except (ReferenceSyntaxError, ConditionSyntaxError) as error:
-            problems.append(Problem(step_name(step_id), f"{where}: {error}"))
+            hint = quoting_hint(text, draft.quoted_ids)
+            problems.append(Problem(step_name(step_id), f"{where}: {_fault(error)}", hint))
         else:
             uses += [Use(where, part) for part in found if isinstance(part, Reference)]
     return uses, problems
+
+
+def _fault(error: ReferenceSyntaxError | ConditionSyntaxError) -> str:
+    """The message with no more of a long text than what is around the fault."""
+    if isinstance(error, ConditionSyntaxError) or len(error.text) <= _EXCERPT:
+        return str(error)
+    begin = max(0, min(error.position - _EXCERPT // 2, len(error.text) - _EXCERPT))
+    end = begin + _EXCERPT
+    excerpt = "…" * (begin > 0) + error.text[begin:end] + "…" * (end < len(error.text))
+    return f"{error.cause} at position {error.position} of {excerpt!r}"
+
+
+def quoting_hint(text: str, ids: Iterable[str]) -> str | None:
+    """How to write the first reference to an id that needs quotes: one of ``ids``, or one with spaces."""
+    for opening in _STEPS.finditer(text):
+        rest = text[opening.end() :]
+        meant = max((one for one in ids if rest.startswith(one)), key=len, default=None)
+        spaced = _SPACED_ID.match(rest)
+        if meant is None and spaced is not None:
+            meant = spaced[0]
+        path = _REST_OF_PATH.match(rest, len(meant)) if meant else None
+        if path is not None:
+            return f"write ${{steps[{json.dumps(meant, ensure_ascii=False)}]{path[0]}}}"
+    return None
 
 
 def _texts(step: StepDefinition) -> Iterator[tuple[str, str]]:
@@ -139,4 +185,18 @@ def did_you_mean(name: str, known: Collection[str]) -> str | None:
         near = get_close_matches(name, known, n=1)
         if near:
             return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(map(repr, known))}" if 0 < len(known) <= _LISTED else None
+    if not 0 < len(known) <= _LISTED:
+        return None
+    shown: list[str] = []
+    for one in map(repr, known):
+        if shown and len(", ".join([*shown, one])) > _LONG_LIST:
+            break
+        shown.append(one)
+    left = len(known) - len(shown)
+    return f"known: {', '.join(shown)}" + (f" and {left} more" if left else "")
+
+
+def brief(value: object) -> str:
+    """A value as in code, short enough for a message."""
+    text = _brief.repr(value)
+    return text if len(text) <= _LONG_VALUE else f"{text[: _LONG_VALUE - 1]}…"

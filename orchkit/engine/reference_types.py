@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from orchkit.engine.draft import Draft, Use, did_you_mean, step_name
+from orchkit.engine.draft import Draft, Use, brief, did_you_mean, step_name
 from orchkit.engine.grammar import Reference, parse
 from orchkit.errors import Problem, ReferenceSyntaxError
 from orchkit.model.workflow import StepDefinition
@@ -98,9 +98,8 @@ def _field_problem(draft: Draft, step: StepDefinition, use: Use) -> Problem:
         if inner is NO_FIELD:
             break
         owner = inner
-    of = "the item" if reference.step_id is None else f"the result of step {reference.step_id!r}"
     lacking = f"no field {key!r}" if isinstance(key, str) else f"no index {key}"
-    cause = f"{use.where}: {reference.text}: {type_name(owner)} in {of} has {lacking}"
+    cause = f"{use.where}: {reference.text}: {type_name(owner)} has {lacking}"
     return Problem(step_name(step.step_id), cause, did_you_mean(str(key), _field_names(owner)))
 
 
@@ -127,7 +126,7 @@ def over_problems(draft: Draft, step: StepDefinition) -> Iterator[Problem]:
         return
     if source is None:
         yield Problem(
-            where, f"over is {step.over!r}", "give a list, or one reference such as ${steps.ID.rows}"
+            where, f"over is {brief(step.over)}", "give a list, or one reference such as ${steps.ID.rows}"
         )
     elif _element_type(found := reference_type(draft, step, source)) is NO_FIELD:
         yield Problem(where, f"over: {source.text} is {type_name(found)}, which is not a list")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
 from orchkit.engine.calls import call_problems, compensation_problems
-from orchkit.engine.draft import Draft, Use, did_you_mean, step_name
+from orchkit.engine.draft import Draft, Use, did_you_mean, quoting_hint, step_name
 from orchkit.engine.graph import find_cycle
 from orchkit.engine.reference_types import over_problems, use_problems
 from orchkit.errors import Problem
@@ -20,6 +21,8 @@ EXECUTORS: Final = ("inline", "threads")
 
 _MANY_CYCLES: Final = 10
 _LONG_CYCLE: Final = 20
+_USE_DAG: Final = "use execution mode 'dag'"
+_MOVE: Final = f"move it behind, or {_USE_DAG}"
 _ITEM_ID = re.compile(r"(.*)\[\d+\]", re.DOTALL)
 
 Pairs = Collection[tuple[str, str]]
@@ -37,18 +40,33 @@ def check(
     With ``services_to_come`` a missing parameter that could only be a service is no mistake yet: the kit
     that will run the workflow may have it.
     """
+    found = check_by_step(workflow, registry, executors=executors, services_to_come=services_to_come)
+    return [problem for _, problem in found]
+
+
+def check_by_step(
+    workflow: Workflow,
+    registry: Registry,
+    *,
+    executors: Collection[str] = EXECUTORS,
+    services_to_come: bool = False,
+) -> list[tuple[int, Problem]]:
+    """As `check`, each with the place of its step; -1 for the workflow itself."""
     return _check(Draft(workflow, registry, services_to_come=services_to_come), executors, None)
 
 
-def _check(draft: Draft, executors: Collection[str], context: Collection[str] | None) -> list[Problem]:
+def _check(
+    draft: Draft, executors: Collection[str], context: Collection[str] | None
+) -> list[tuple[int, Problem]]:
     """The mistakes of a draft; ``context`` are the keys that a sub-workflow is given, None when unknown."""
     workflow = draft.workflow
     if not workflow.steps:
-        return [Problem(f"workflow {workflow.name!r}", "has no steps", "add one with add_step")]
+        return [(-1, Problem(f"workflow {workflow.name!r}", "has no steps", "add one with add_step"))]
     cycles = _cycles(draft) if workflow.execution_mode != "parallel" else []
     tangled = {pair for cycle in cycles for pair in pairwise(cycle)}
-    problems: list[Problem] = []
+    found: list[tuple[int, Problem]] = []
     for index, step in enumerate(workflow.steps):
+        problems: list[Problem] = []
         problems += _id_problems(draft, index)
         problems += _setting_problems(workflow, step, executors)
         problems += draft.unreadable[index]
@@ -59,7 +77,19 @@ def _check(draft: Draft, executors: Collection[str], context: Collection[str] | 
         problems += call_problems(draft, step)
         problems += compensation_problems(draft, step)
         problems += _sub_workflow_problems(draft, step, executors)
-    return problems + [_cycle_problem(cycle) for cycle in cycles]
+        problems += [_cycle_problem(cycle) for cycle in cycles if draft.position[cycle[0]] == index]
+        found += [(index, problem) for problem in problems]
+    return list(_told_once(found))
+
+
+def _told_once(found: Iterable[tuple[int, Problem]]) -> Iterator[tuple[int, Problem]]:
+    """That another mode would help is said at the first problem of a workflow that it would solve."""
+    told: set[tuple[str, str]] = set()
+    for index, problem in found:
+        key = (problem.where.rpartition(" > ")[0], problem.hint or "")
+        yield index, replace(problem, hint=None) if key in told else problem
+        if problem.hint in (_USE_DAG, _MOVE):
+            told.add(key)
 
 
 def _id_problems(draft: Draft, index: int) -> Iterator[Problem]:
@@ -114,7 +144,13 @@ def _dependency_problems(draft: Draft, index: int, tangled: Pairs) -> Iterator[P
     for where, other in named:
         if other not in draft.position:
             cause = f"{where} names unknown step {other!r}"
-            yield Problem(step_name(step.step_id), cause, did_you_mean(other, draft.position))
+            others = draft.position.keys() - {step.step_id}
+            hint = quoting_hint(where, draft.quoted_ids)
+            yield Problem(
+                step_name(step.step_id),
+                cause,
+                hint or did_you_mean(other, sorted(others, key=draft.position.__getitem__)),
+            )
         elif other not in seen and (step.step_id, other) not in tangled:
             seen.add(other)
             yield from _order_problems(draft, index, where, other)
@@ -126,11 +162,11 @@ def _order_problems(draft: Draft, index: int, where: str, other: str) -> Iterato
     if other == step_id:
         yield Problem(step_name(step_id), f"{where} names the step itself")
     elif mode == "parallel":
-        cause = f"{where} depends on step {other!r}, but in parallel mode all steps start at once"
-        yield Problem(step_name(step_id), cause, "use execution mode 'dag'")
+        cause = f"{where} names step {other!r}, but in parallel mode all steps start at once"
+        yield Problem(step_name(step_id), cause, _USE_DAG)
     elif mode == "sequential" and draft.position[other] > index:
         cause = f"{where} names step {other!r}, which runs later"
-        yield Problem(step_name(step_id), cause, "move it behind, or use execution mode 'dag'")
+        yield Problem(step_name(step_id), cause, _MOVE)
 
 
 def _cycles(draft: Draft) -> list[list[str]]:
@@ -168,7 +204,7 @@ def _sub_workflow_problems(
             cause = f"{setting} has no effect on a sub-workflow"
             yield Problem(where, cause, "set it on the steps inside, or use its with_timeout")
     inner = Draft(step.workflow, draft.registry, services_to_come=draft.services_to_come)
-    for problem in _check(inner, executors, step.parameters.keys()):
+    for _, problem in _check(inner, executors, step.parameters.keys()):
         yield Problem(f"{where} > {problem.where}", problem.cause, problem.hint)
 
 

@@ -358,6 +358,28 @@ def test_an_empty_workflow(registry: Registry) -> None:
     ]
 
 
+def test_problems_come_in_the_order_of_the_steps(builder: WorkflowBuilder) -> None:
+    """What the builder cannot read and what the check finds are told step by step, the workflow first."""
+    builder.add_step("count", {"n": "x"}, step_id="a").add_step("anything", step_id="b", retry=0)
+    builder.add_step("gone", step_id="c").add_step("anything", step_id="d", timeout=-1, depends_on="x")
+    builder.with_timeout(0).with_metadata(5)  # type: ignore[arg-type]
+    found = [problem.partition(": ")[0] for problem in _problems(builder)]
+    assert found == [
+        "workflow 'flow'",
+        "workflow 'flow'",
+        "step 'a'",
+        "step 'b'",
+        "step 'c'",
+        *["step 'd'"] * 2,
+    ]
+
+
+def test_long_values_are_shortened(builder: WorkflowBuilder) -> None:
+    """A value that cannot be used is named, not printed in full."""
+    builder.add_step("anything", ["x" * 5_000] * 50).add_step("anything", retry="y" * 5_000)  # type: ignore[arg-type]
+    assert all(len(problem) < 180 for problem in _problems(builder))
+
+
 def test_bad_values_do_not_hide_other_mistakes(builder: WorkflowBuilder) -> None:
     """Values that cannot be used and definitions that cannot run are reported together."""
     builder.add_step("count", {"n": "x"}, retry=0).add_step(5, when="1 +", depends_on="gone")  # type: ignore[arg-type]

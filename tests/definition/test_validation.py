@@ -455,3 +455,92 @@ def test_many_mistakes_are_reported_in_good_time(registry: Registry) -> None:
     problems = check(_workflow(*steps), registry)
     assert len(problems) == 3_000
     assert problems[0].hint is None
+
+
+# --- how problems are said -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reference", "written"),
+    [
+        ("${steps.gift order.x}", '${steps["gift order"].x}'),
+        ("of ${ steps.gift order } and", '${steps["gift order"]}'),
+        ("${steps.gift order.rows[0].x ?? 1}", '${steps["gift order"].rows[0].x}'),
+        ("${steps.gift order (2).x}", '${steps["gift order (2)"].x}'),
+        ("${steps.files.read.rows}", '${steps["files.read"].rows}'),
+        ("${steps.not there.x}", '${steps["not there"].x}'),
+    ],
+)
+@pytest.mark.parametrize("place", ["parameters", "when", "compensate"])
+def test_an_id_that_needs_quotes(registry: Registry, reference: str, written: str, place: str) -> None:
+    """A reference to an id with spaces, dots or other signs says how to write it."""
+    ids = [_step(step_id) for step_id in ("gift order", "gift order (2)", "files.read")]
+    value: Any = {"x": reference}
+    if place == "when":
+        value = f"{reference} == 1"
+    elif place == "compensate":
+        value = Compensation(tool_name="anything", parameters=value)
+    (problem,) = check(_workflow(*ids, _step("b", **{place: value})), registry)
+    assert problem.hint == f"write {written}"
+
+
+def test_another_mode_is_proposed_once(registry: Registry) -> None:
+    """The problems of a wrong mode read well, and only the first of a workflow says what would help."""
+    steps = (_step("a"), _step("b", depends_on="a"), _step("c", parameters={"x": "${steps.a}"}))
+    inner = StepDefinition(step_id="sub", workflow=_workflow(*steps, mode="parallel"))
+    found = [str(problem) for problem in check(_workflow(*steps, inner, mode="parallel"), registry)]
+    tail = "names step 'a', but in parallel mode all steps start at once"
+    assert found == [
+        f"step 'b': depends_on {tail} (use execution mode 'dag')",
+        f"step 'c': parameter 'x': ${{steps.a}} {tail}",
+        f"step 'sub' > step 'b': depends_on {tail} (use execution mode 'dag')",
+        f"step 'sub' > step 'c': parameter 'x': ${{steps.a}} {tail}",
+    ]
+
+
+def test_a_type_is_said_once(registry: Registry) -> None:
+    """Where expected and given are told, nothing repeats it; what goes beyond the type stays."""
+    (problem,) = check(_workflow(_step("b", "count", parameters={"n": "many"})), registry)
+    assert str(problem) == "step 'b': parameter 'n': expected int, got 'many' (str)"
+    inside = _step("b", "batch_get_sheets", parameters={"sheet_ids": ["a", 5]})
+    (problem,) = check(_workflow(inside), registry)
+    assert problem.hint == "[1]: Input should be a valid string"
+
+
+LONG = "x" * 5_000
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        _step("b", "count", parameters={"n": LONG}),
+        _step("b", "count", parameters={"n": LONG + "${run.id}"}),
+        _step("b", parameters={"n": LONG + "${steps.}" + LONG}),
+        _step("b", over=LONG),
+        _step("b", over={"rows": [LONG]}),
+        _step("b", "delete_casefile", parameters={"casefile_id": "${steps.casex}"}),
+    ],
+)
+def test_problems_stay_readable(registry: Registry, step: StepDefinition) -> None:
+    """However long the values are, a problem fits into a line or so."""
+    others = [_step(f"a_step_with_quite_a_long_name_{number}") for number in range(5)]
+    problems = check(_workflow(*others, step), registry)
+    assert problems
+    assert all(len(str(problem)) <= 170 for problem in problems), problems
+
+
+def test_a_fault_in_a_long_text_is_shown_with_what_is_around_it(registry: Registry) -> None:
+    """Of a long text the message has the part with the fault, and still its position."""
+    text = LONG + " before ${steps.} after " + LONG
+    (problem,) = check(_workflow(_step("b", parameters={"n": text})), registry)
+    assert "position 5015" in problem.cause
+    assert " before ${steps.} after " in problem.cause
+    assert problem.cause.endswith("…'")
+
+
+def test_problems_come_in_the_order_of_the_steps(registry: Registry) -> None:
+    """A cycle stands where its first step does, not behind everything."""
+    workflow = _workflow(
+        _step("egg", depends_on="hen"), _step("hen", depends_on="egg"), _step("typo", "create_casefil")
+    )
+    assert [problem.where for problem in check(workflow, registry)] == ["step 'egg'", "step 'typo'"]
