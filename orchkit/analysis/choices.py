@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from orchkit.analysis.facts import Facts, evidence_ids
 from orchkit.analysis.words import error_text, listing, plural, value_text
-from orchkit.model.event import Event
 from orchkit.model.state import DecisionState, StepState
 
 _TOLD_ELSEWHERE = ("policy.selected", "condition", "skip", "retry", "map.expanded")
@@ -42,12 +42,11 @@ def pieces(count: int, *, more: bool = False) -> str:
 def supports(facts: Facts, decision: DecisionState) -> list[str]:
     """The evidence that a decision names: what it is, or its id where this run has no such evidence."""
     found = ((one, facts.evidence.get(one)) for one in evidence_ids(decision))
-    return [piece(event) if event is not None else one for one, event in found]
+    return [piece(event.payload) if event is not None else one for one, event in found]
 
 
-def piece(event: Event) -> str:
+def piece(payload: Mapping[str, Any]) -> str:
     """``forecast from last four hours of the gauge, confidence 0.7``."""
-    payload = event.payload
     source, confidence = payload.get("source"), payload.get("confidence_score")
     text = str(payload.get("type", "evidence"))
     text += f" from {source}" if source else ""
@@ -71,4 +70,4 @@ def _evidence(facts: Facts, step: StepState, told: list[DecisionState]) -> Itera
     rest = [event for event in mine if event.payload.get("evidence_id") not in named]
     if rest:
         yield f"{pieces(len(rest), more=len(rest) < len(mine))}:"
-        yield from (f"  {piece(event)}" for event in rest)
+        yield from (f"  {piece(event.payload)}" for event in rest)

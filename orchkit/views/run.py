@@ -20,6 +20,7 @@ from orchkit.model.state import RunState, fold
 from orchkit.model.workflow import Workflow
 from orchkit.views.dag import Dag
 from orchkit.views.picture import MOST_NODES, Path, diagram_of
+from orchkit.views.steprecord import StepRecord, step_record
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -92,6 +93,13 @@ class Run(Displayable):
     def definition(self) -> Workflow | None:
         """What was run; None for runs that are not of a workflow."""
         return workflow_of(self.state.definition)
+
+    def step(self, step_id: str) -> StepRecord:
+        """One step: its input, output, status, attempts, decisions and evidence.
+
+        Items of a map are ``ID[0]``, ``ID[1]`` … Raises `UnknownNameError` for an unknown step.
+        """
+        return step_record(self.state, step_id)
 
     # --- tables ----------------------------------------------------------------------------
 

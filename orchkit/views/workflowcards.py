@@ -83,7 +83,7 @@ def of_frame(obj: Any) -> dict[str, str]:
     """Anything that has a ``frame()``: that, as a table."""
     frame = obj.frame()
     rows = (["" if _missing(value) else value for value in row] for row in frame.head(_MOST_ROWS).to_numpy())
-    shown = table(rows, [str(column) for column in frame.columns], total=len(frame))
+    shown = table(rows, [str(column) for column in frame.columns], total=len(frame), drop_empty=True)
     body = shown if len(frame) else muted("Nothing is registered.")
     return {"text/html": card(type(obj).__name__, [("", plural(len(frame), "entry", "entries"))], body)}
 

@@ -66,6 +66,37 @@ def test_the_tables_of_a_run(runs: Runs) -> None:
     assert run.events()["kind"].tolist()[0] == "run.started"
 
 
+def test_one_step_in_the_hand(recording: Any, store: Store, clock: FakeClock) -> None:
+    """A step has its input, output, status, attempts, decisions and evidence, and reads well."""
+    run = recording("run_s").start("w").begin("warn", "rivers.warn", input={"cm": 356})
+    run.attempt("warn", 1, "failed", error="OSError: no carrier")
+    run.add("evidence", "warn", 2, evidence_id="ev_1", type="forecast", source="gauge", confidence_score=0.7)
+    run.decided("warn", "warning", "yellow", "it rises", 2, origin="user", evidence=["ev_1"])
+    run.attempt("warn", 2).finish("warn", tool="rivers.warn", attempts=2, output={"é": "yellow"})
+    run.skipped("mail", "its condition is false", "mail").begin("late", "late").end().store(store, clock)
+    step = Run(store, "run_s").step("warn")
+    assert (step.status, step.input, step.output) == ("success", {"cm": 356}, {"é": "yellow"})
+    assert [attempt.status for attempt in step.attempts] == ["failed", "success"]
+    assert [decision.decision for decision in step.decisions] == ["yellow"]
+    assert [piece["evidence_id"] for piece in step.evidence] == ["ev_1"]
+    assert repr(step).split("\n") == [
+        "step warn (rivers.warn): success after 20 ms",
+        '  input      {"cm": 356}',
+        '  output     {"é": "yellow"}',
+        "  attempts   failed, success",
+        "  decisions  warning = yellow",
+        "  evidence   forecast from gauge, confidence 0.7",
+    ]
+    assert repr(Run(store, "run_s").step("mail")) == "step mail: skipped\n  reason     its condition is false"
+    assert repr(Run(store, "run_s").step("late")) == "step late: running"
+
+
+def test_an_unknown_step_is_named(runs: Runs) -> None:
+    """Asking for a step that the run does not have suggests the one that was meant."""
+    with pytest.raises(UnknownNameError, match="unknown step 'xx'; did you mean 'x'"):
+        runs["run_0a2"].step("xx")
+
+
 def test_an_explanation_is_shown_without_quotes(runs: Runs) -> None:
     """In a cell the text shows as text; it can still be used as a string."""
     text = runs["run_0a2"].explain("x")

@@ -1,0 +1,82 @@
+"""The record of one step, in the hand: what went in, what came out, and what was decided on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchkit.analysis import choices
+from orchkit.analysis.facts import Facts, span_ms
+from orchkit.analysis.words import clean, duration, error_text, shorten
+from orchkit.errors import UnknownNameError
+from orchkit.model.result import StepStatus
+from orchkit.model.state import AttemptState, DecisionState, RunState
+
+_LONGEST = 100
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StepRecord:
+    """What the events of a run tell about one of its steps; values are plain, as they are in the record."""
+
+    step_id: str
+    name: str
+    """The tool or method that was called."""
+    status: StepStatus
+    input: Any
+    output: Any
+    error: str | None
+    """``Type: message`` of the last error."""
+    reason: str | None
+    """Why it was skipped or cancelled."""
+    duration_ms: float | None
+    """From scheduled to ended, waits included; None before the end."""
+    attempts: tuple[AttemptState, ...]
+    decisions: tuple[DecisionState, ...]
+    """Those of the engine and those of the step, in order."""
+    evidence: tuple[Mapping[str, Any], ...]
+    """Each with ``evidence_id``, ``type``, ``data``, ``source``, ``confidence_score`` and ``metadata``."""
+
+    def __repr__(self) -> str:
+        return "\n".join(clean(line) for line in self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        called = f" ({self.name})" if self.name and self.name != self.step_id else ""
+        took = f" after {duration(self.duration_ms)}" if self.duration_ms is not None else ""
+        yield f"step {self.step_id}{called}: {self.status}{took}"
+        rows = {
+            "input": _value(self.input) if self.input else "",
+            "output": _value(self.output) if self.status == "success" else "",
+            "error": error_text(self.error or ""),
+            "reason": error_text(self.reason or ""),
+            "attempts": ", ".join(attempt.status for attempt in self.attempts),
+            "decisions": ", ".join(f"{one.point} = {one.decision}" for one in self.decisions),
+            "evidence": ", ".join(map(choices.piece, self.evidence)),
+        }
+        yield from (f"  {name:<9}  {shorten(text, _LONGEST)}" for name, text in rows.items() if text)
+
+
+def step_record(state: RunState, step_id: str) -> StepRecord:
+    """The record of a step of this run. Raises `UnknownNameError` when it has no such step."""
+    step = state.steps.get(step_id)
+    if step is None:
+        raise UnknownNameError("step", step_id, state.steps)
+    return StepRecord(
+        step_id=step.step_id,
+        name=step.name,
+        status=step.status,
+        input=step.input,
+        output=step.output,
+        error=step.error,
+        reason=step.reason,
+        duration_ms=span_ms(step.scheduled_us, step.finished_us),
+        attempts=tuple(step.attempts),
+        decisions=tuple(Facts(state).decisions.get(step_id, ())),
+        evidence=tuple(event.payload for event in state.evidence if event.step_id == step_id),
+    )
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
