@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchkit.engine.execution import Execution, RunOptions
 from orchkit.engine.plan import compile_plan
 from orchkit.model.event import Event
 from orchkit.model.result import WorkflowResult
 from orchkit.model.state import fold
 from orchkit.model.workflow import ErrorHandling, ExecutionMode, Workflow
+from orchkit.testing import FakeClock
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,8 @@ def model(steps: list[Plan]) -> dict[str, str]:
     return {f"s{index}": shown.get(status, status) for index, status in enumerate(state)}
 
 
-def run(make_lab: Any, steps: list[Plan], mode: Any, handling: Any) -> tuple[Any, Workflow, WorkflowResult]:
-    """Execute random steps in a lab of their own."""
-    lab = make_lab()
+def with_tools(lab: Any) -> Any:
+    """A lab with the two tools of random steps."""
 
     async def on_loop(inputs: list[int], seconds: int, fails: bool) -> int:
         await lab.clock.sleep(seconds)
@@ -108,6 +110,12 @@ def run(make_lab: Any, steps: list[Plan], mode: Any, handling: Any) -> tuple[Any
 
     lab.tool(on_loop)
     lab.tool(in_thread)
+    return lab
+
+
+def run(make_lab: Any, steps: list[Plan], mode: Any, handling: Any) -> tuple[Any, Workflow, WorkflowResult]:
+    """Execute random steps in a lab of their own."""
+    lab = with_tools(make_lab())
     workflow = build(lab, steps, mode, handling)
     result = lab.execute(workflow, context={"yes": True})
     lab.store.close()
@@ -156,7 +164,7 @@ def check_fold(lab: Any, result: WorkflowResult) -> None:
 
 
 quick = settings(
-    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -211,6 +219,47 @@ def test_a_graph_stops_at_once(make_lab: Any, steps: list[Plan]) -> None:
     check_fold(lab, result)
 
 
+ACTIONS = ("pause", "resume", "step", "cancel")
+
+
+@quick
+@given(
+    plans(),
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from(ACTIONS)), max_size=8),
+    st.sampled_from(["stop_on_failure", "continue_on_failure"]),
+)
+def test_whatever_is_done_to_a_run_it_ends_and_its_record_is_complete(
+    make_lab: Any, steps: list[Plan], actions: list[tuple[int, str]], handling: ErrorHandling
+) -> None:
+    """Pausing, resuming, stepping and cancelling at any moment, in any order, also before the start."""
+    lab = with_tools(make_lab())
+    workflow = build(lab, steps, "dag", handling)
+
+    async def main() -> WorkflowResult:
+        options = RunOptions(context={"yes": True})
+        execution = Execution(lab.orchestrator, lab.engine._compiled.get(workflow), options)
+        task = asyncio.ensure_future(execution.run())
+        for seconds, action in actions:
+            await lab.clock.sleep(seconds) if seconds else await asyncio.sleep(0)
+            if action == "cancel":
+                execution.cancel("by chance")
+            else:
+                getattr(execution, action)()
+        execution.resume()
+        return await task
+
+    result = lab.run(main())
+    lab.store.close()
+    expected = model(steps)
+    if result.status == "cancelled":
+        assert "cancel" in {action for _, action in actions}
+        assert lab.decisions(result.run_id, "cancel") == [(None, "cancel", "cancel")]
+    elif handling == "continue_on_failure":
+        assert {step_id: step.status for step_id, step in result.steps.items()} == expected
+    check_events(lab, workflow, result)
+    check_fold(lab, result)
+
+
 def test_three_hundred_runs_at_once_do_not_mix(make_lab: Any) -> None:
     """Runs on one engine share a loop and a store, and each is complete and in order on its own."""
     lab, rng = make_lab(), Random(5)
@@ -234,3 +283,45 @@ def test_three_hundred_runs_at_once_do_not_mix(make_lab: Any) -> None:
     assert [result.outputs["s4"] for result in results] == [n + 5 for n in range(300)]
     for result in results[::30]:
         check_events(lab, workflow, result)
+
+
+def test_runs_that_are_cancelled_at_random_moments_from_another_thread(make_lab: Any) -> None:
+    """A hundred runs in the background, with threads and nested runs: each ends, complete and in order."""
+    lab, rng = with_tools(make_lab(clock=FakeClock(grace=0.0))), Random(9)
+
+    def busy(seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def idle(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    lab.tool(busy)
+    lab.tool(idle)
+    inner = lab.flow("inner").add_step("busy", {"seconds": 0.002}).build()
+    flow = lab.flow().add_step("busy", {"seconds": 0.001}).add_step("idle", {"seconds": 0.002})
+    flow.add_map("busy", [0.001] * 3, step_id="map", depends_on="idle").add_workflow(inner, depends_on="busy")
+    workflow = flow.build()
+    handles = [lab.engine.start(workflow) for _ in range(100)]
+    for handle in handles:
+        if rng.random() < 0.7:
+            time.sleep(rng.random() * 0.004)
+            handle.cancel()
+    for handle in handles:
+        result = handle.result(10)
+        assert result.status in ("success", "cancelled")
+        events = lab.events(result.run_id)
+        scheduled = sorted(e.step_id for e in events if e.kind == "step.scheduled")
+        ended = [e.step_id for e in events if e.kind == "step.finished"]
+        assert len(ended) == len(set(ended))
+        assert set(scheduled) <= set(ended)
+        assert set(workflow_ids(workflow)) <= set(ended)
+        begun = [(e.step_id, e.attempt) for e in events if e.kind == "attempt.started"]
+        assert sorted(begun) == sorted((e.step_id, e.attempt) for e in events if e.kind == "attempt.finished")
+        assert events[-1].kind == "run.finished"
+    started = {e.run_id for e in lab.events(None, "run.started")}
+    assert started == {e.run_id for e in lab.events(None, "run.finished")}
+
+
+def workflow_ids(workflow: Workflow) -> list[str]:
+    """The ids of its steps."""
+    return [step.step_id for step in workflow.steps]
