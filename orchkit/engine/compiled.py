@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,11 @@ KEPT = 64
 class Compiled:
     """A plan, and what the record says of its definition."""
 
-    __slots__ = ("definition", "definition_hash", "plan")
+    __slots__ = ("_below", "_store", "definition", "definition_hash", "plan")
 
     def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan = plan
+        self.plan, self._store = plan, store
+        self._below: dict[str, Compiled] = {}
         definition = plan.workflow.to_dict()
         definition.pop("workflow_id", None)
         text = codec.dumps(definition)
@@ -37,6 +39,13 @@ class Compiled:
         self.definition: Any = definition
         if len(text) > codec.BLOB_BYTES:
             self.definition = {"$blob": store.put_blob(text), "bytes": len(text)}
+
+    def below(self, step_id: str, plan: Plan) -> Compiled:
+        """The sub-workflow of a step, described once however often it runs."""
+        found = self._below.get(step_id)
+        if found is None:
+            found = self._below[step_id] = Compiled(plan, self._store)
+        return found
 
     def run_started(self, options: RunOptions, recorder: RunRecorder) -> dict[str, Any]:
         """The payload of the run.started event."""
@@ -70,20 +79,25 @@ class CompiledCache:
     def __init__(self, registry: Registry, store: Store) -> None:
         self._registry, self._store = registry, store
         self._kept: OrderedDict[int, tuple[Workflow, int, Compiled]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, workflow: Workflow) -> Compiled:
         """Raises `WorkflowValidationError` with all problems of a definition that is not sound."""
-        key, revision = id(workflow), self._registry.revision
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] is workflow and kept[1] == revision:
-            self._kept.move_to_end(key)
-            return kept[2]
+        key = id(workflow)
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None and kept[0] is workflow and kept[1] == self._registry.revision:
+                self._kept.move_to_end(key)
+                return kept[2]
         problems = check(workflow, self._registry)
         if problems:
             raise WorkflowValidationError(workflow.name, problems)
+        # Not before the check, which imports lazy tools, nor after the plan, which may be outdated by then.
+        revision = self._registry.revision
         compiled = Compiled(compile_plan(workflow, self._registry), self._store)
-        # The workflow is kept too, so that its id cannot be given to another one meanwhile.
-        self._kept[key] = (workflow, self._registry.revision, compiled)
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        with self._lock:
+            # The workflow is kept too, so that its id cannot be given to another one meanwhile.
+            self._kept[key] = (workflow, revision, compiled)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
         return compiled

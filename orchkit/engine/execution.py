@@ -273,7 +273,7 @@ class Execution:
     def child(self, node: Node, params: Mapping[str, Any]) -> Execution:
         """The run of a sub-workflow: linked to this one, its context the parameters of the step."""
         assert node.sub_plan is not None
-        compiled = Compiled(node.sub_plan, self.orchestrator.store)
+        compiled = self.compiled.below(node.step.step_id, node.sub_plan)
         options = replace(
             self.options, context=params, parent_run_id=self.run_id, parent_step_id=node.step.step_id
         )
