@@ -44,7 +44,7 @@ def _chosen(facts: Facts, step: StepState) -> DecisionState | None:
     A choice with settings of a step holds for that step (or the items of that map) alone.
     """
     steps = facts.state.steps
-    made = [one for one in facts.state.decisions if one.point == "policy.selected"]
+    made = [one for one in reversed(facts.state.decisions) if one.point == "policy.selected"]
     for one in made:
         if one.step_id == step.step_id:
             return one

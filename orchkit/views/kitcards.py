@@ -40,7 +40,7 @@ def _runs(runs: Runs) -> list[Html]:
     if not counts:
         return [muted("No run is on the record yet.")]
     total = sum(counts.values())
-    chips = " ".join(f"{status_chip(status)}{count:,}" for status, count in counts.items())
+    chips = " ".join(f"{count:,} {status_chip(status)}" for status, count in counts.items())
     newest = rows_of(runs.frame(limit=_NEWEST))
     return [Html(f"<div>{plural(total, 'run')}: {chips}</div>"), table_of(newest, total=total)]
 

@@ -39,7 +39,7 @@ def test_a_kit(kit: Kit, recording: Any, clock: FakeClock) -> None:
         recording(f"run_{number}").start(f"job {number}").end(status).store(kit.store, clock)
     words = _words(kit)
     assert words.startswith("Kit store in memory ")
-    assert re.search(r"[\d,]+ methods? 7 runs: ✓ success 5 ✗ failed 2 run name", words)
+    assert re.search(r"[\d,]+ methods? 7 runs: 5 ✓ success 2 ✗ failed run name", words)
     assert "job 3" in words
     assert "job 2" not in words
     assert "… and 2 more" in words
