@@ -7,8 +7,9 @@ from ast import literal_eval
 from collections import Counter
 from typing import Any
 
-from orchkit.analysis.facts import tally
+from orchkit.analysis.facts import OVER, Facts, tally
 from orchkit.analysis.words import duration, error_text, plural
+from orchkit.errors import OrchkitError
 from orchkit.model.result import WorkflowResult
 from orchkit.views.cards import Cell, Html, card, code, muted, note, status_chip
 from orchkit.views.runcards import reason, rows_of, table_of
@@ -52,11 +53,8 @@ def of_handle(handle: Any) -> dict[str, str]:
     """A run in the background: its status, its name and id; when it has ended, how."""
     named = _NAME.fullmatch(repr(handle))
     name = _unquoted(named["name"]) if named else type(handle).__name__
-    facts: list[tuple[str, Cell]] = [("", code(handle.run_id))]
-    body = muted(_UNDER_WAY)
-    if handle.done:
-        more, body = _ended(handle)
-        facts += more
+    more, body = _ended(handle) if handle.done else (_under_way(handle), muted(_UNDER_WAY))
+    facts: list[tuple[str, Cell]] = [("", code(handle.run_id)), *more]
     return {"text/html": card(name, facts, body, head=status_chip(handle.status))}
 
 
@@ -66,6 +64,16 @@ def _unquoted(text: str) -> str:
         return str(literal_eval(text))
     except (ValueError, SyntaxError):
         return text
+
+
+def _under_way(handle: Any) -> list[tuple[str, Cell]]:
+    """How far it is, where a record can be read."""
+    try:
+        steps = Facts(handle.run.state).own_steps
+    except (OrchkitError, AttributeError):
+        return []
+    over = sum(step.status in OVER for step in steps)
+    return [("steps", f"{over:,} of {len(steps):,} over")] if steps else []
 
 
 def _ended(handle: Any) -> tuple[list[tuple[str, Cell]], Html]:

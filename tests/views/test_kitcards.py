@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import Iterator
 from html import unescape
 from typing import Any
@@ -94,17 +96,27 @@ def test_a_run_in_the_background(handle: _Handle, text: str) -> None:
     assert _words(handle) == text
 
 
-async def _step() -> None:
+async def _first() -> None:
     return None
 
 
 def test_a_real_handle() -> None:
     """The card reads the handle that `start` returns, while it runs and afterwards."""
+    begun = threading.Event()
+
+    async def second() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
     with open_kit() as kit:
-        kit.registry.methods.register_method(_step)
-        handle = kit.start(kit.workflow("in the background").add_step(_step).build())
-        shown = _words(handle)
+        for function in (_first, second):
+            kit.registry.methods.register_method(function)
+        handle = kit.start(kit.workflow("in the background").add_step(_first).add_step(second).build())
+        assert begun.wait(10)
+        assert _words(handle).startswith(
+            f"▶ running in the background {handle.run_id} steps 1 of 2 over It goes on"
+        )
+        handle.cancel("enough")
         handle.result(10)
-        assert f"in the background {handle.run_id}" in shown
-        assert _words(handle).startswith(f"✓ success in the background {handle.run_id} took ")
-        assert _words(handle).endswith("steps 1 succeeded")
+        assert _words(handle).startswith(f"⊘ cancelled in the background {handle.run_id} took ")
+        assert _words(handle).endswith("steps 1 succeeded and 1 was cancelled Cancelled: enough")
