@@ -1,4 +1,4 @@
-"""One SQLite file in WAL mode: a writing and a reading connection that the threads of a process share."""
+"""One SQLite file: a writing and a reading connection that the threads of a process share."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class SqliteFile:
         self._writer = self._connect()
         try:
             # Reading a batch takes milliseconds; on its own connection it does not hold up commits.
-            self._reader = self._writer if path is None else self._connect()
+            self._reader = self._writer if path is None or alone else self._connect()
         except BaseException:
             self._writer.close()
             raise
-        self._reader_lock = self._lock if path is None else threading.RLock()
+        self._reader_lock = self._lock if path is None or alone else threading.RLock()
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class SqliteFile:
             raise self._translated(error) from error
         try:
             if self.path is not None:
-                self._use_wal(connection)
+                self._until_free(self._use_rollback if self.alone else self._use_wal, connection)
         except BaseException:
             connection.close()
             raise
@@ -120,7 +120,7 @@ class SqliteFile:
         checksum. SQLite starts the file over after `WAL_PAGES` pages. There must have been a write
         before: it is SQLite that makes the file.
         """
-        if self.path is None:
+        if self.path is None or self.alone:
             return
         wal = self.path.with_name(self.path.name + "-wal")
         with self.transaction(strict=False) as connection:

@@ -15,6 +15,7 @@ import pytest
 
 from orchkit.store import codec
 from orchkit.store.store import Store
+from orchkit.testing import FakeClock
 
 PATIENCE_S = 30.0
 
@@ -43,6 +44,36 @@ def open_store(path: Path) -> Iterator[Callable[..., Store]]:
 def store(open_store: Callable[..., Store]) -> Store:
     """A store on ``path``."""
     return open_store()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Virtual time."""
+    return FakeClock()
+
+
+@pytest.fixture
+def memory(open_store: Callable[..., Store], clock: FakeClock) -> Store:
+    """A store in memory, on virtual time."""
+    return open_store(None, clock=clock)
+
+
+@pytest.fixture
+def emit(memory: Store, clock: FakeClock) -> Callable[..., None]:
+    """``emit(kind, run, step, attempt, **payload)`` appends an event one second after the one before."""
+
+    def emit_(
+        kind: str,
+        run: str | None = "run_1",
+        step: str | None = None,
+        attempt: int | None = None,
+        /,
+        **payload: Any,
+    ) -> None:
+        memory.append(kind, codec.dumps(payload), run_id=run, step_id=step, attempt=attempt)
+        clock.advance(1)
+
+    return emit_
 
 
 @pytest.fixture

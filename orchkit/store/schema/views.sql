@@ -5,21 +5,38 @@ CREATE OR REPLACE MACRO as_json(text) AS CAST(nullif(text, 'null') AS JSON);
 CREATE OR REPLACE VIEW events AS
 SELECT seq, at_us(ts) AS ts, kind, run_id, step_id, attempt, CAST(payload AS JSON) AS payload FROM event;
 
+-- Runs that were taken up again: only in these a step may have been scheduled and finished more than once.
+CREATE OR REPLACE MACRO resumed_runs() AS TABLE SELECT DISTINCT run_id FROM run_gate WHERE kind = 'run.resumed';
+CREATE OR REPLACE MACRO last_step_starts() AS TABLE
+FROM step_start s WHERE NOT EXISTS (FROM resumed_runs() r WHERE r.run_id = s.run_id)
+UNION ALL
+(FROM step_start s WHERE s.run_id IN (FROM resumed_runs())
+ QUALIFY row_number() OVER (PARTITION BY s.run_id, s.step_id ORDER BY s.seq DESC) = 1);
+CREATE OR REPLACE MACRO last_step_ends() AS TABLE
+FROM step_end f WHERE NOT EXISTS (FROM resumed_runs() r WHERE r.run_id = f.run_id)
+UNION ALL
+(FROM step_end f WHERE f.run_id IN (FROM resumed_runs())
+ QUALIFY row_number() OVER (PARTITION BY f.run_id, f.step_id ORDER BY f.seq DESC) = 1);
+
+-- The end of a run counts until it is taken up again.
+CREATE OR REPLACE MACRO run_ends() AS TABLE
+SELECT * FROM run_end e
+WHERE NOT EXISTS (SELECT 1 FROM run_gate g WHERE g.run_id = e.run_id AND g.seq > e.seq)
+QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1;
+CREATE OR REPLACE MACRO open_runs() AS TABLE SELECT run_id FROM run_start EXCEPT SELECT run_id FROM run_ends();
+
 CREATE OR REPLACE VIEW runs AS
 WITH first_start AS (
     SELECT * FROM run_start QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq) = 1
-), last_end AS (
-    SELECT * FROM run_end QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1
 ), gate AS (
-    SELECT run_id, arg_max(kind, seq) AS last_kind FROM event
-    WHERE kind IN ('run.paused', 'run.resumed') GROUP BY run_id
+    SELECT run_id, arg_max(kind, seq) AS last_kind FROM run_gate GROUP BY run_id
 )
 SELECT s.run_id, s.kind, s.name, s.workflow_id, s.definition_hash,
        coalesce(e.status, CASE WHEN g.last_kind = 'run.paused' THEN 'paused' ELSE 'running' END) AS status,
        s.user_id, s.session_id, s.casefile_id, s.request_id, s.durability, s.parent_run_id, s.parent_step_id,
        at_us(s.ts) AS started_at, at_us(e.ts) AS finished_at, (e.ts - s.ts) / 1000.0 AS duration_ms, e.error,
        s.pid, s.host
-FROM first_start s LEFT JOIN last_end e ON e.run_id = s.run_id LEFT JOIN gate g ON g.run_id = s.run_id;
+FROM first_start s LEFT JOIN run_ends() e ON e.run_id = s.run_id LEFT JOIN gate g ON g.run_id = s.run_id;
 
 CREATE OR REPLACE VIEW attempts AS
 SELECT run_id, step_id, attempt, status, at_us(started_us) AS started_at, at_us(ts) AS finished_at,
@@ -27,28 +44,25 @@ SELECT run_id, step_id, attempt, status, at_us(started_us) AS started_at, at_us(
 FROM attempt_end
 UNION ALL
 SELECT e.run_id, e.step_id, e.attempt, 'running', at_us(e.ts), NULL, NULL, NULL, NULL, FALSE
-FROM event e
-WHERE e.kind = 'attempt.started' AND e.run_id IN (
-    SELECT run_id FROM run_start EXCEPT SELECT run_id FROM run_end
-) AND NOT EXISTS (
-    SELECT 1 FROM attempt_end a
-    WHERE a.run_id = e.run_id AND a.step_id = e.step_id AND a.attempt = e.attempt
-);
+FROM event e LEFT JOIN (
+    SELECT run_id, step_id, attempt, max(seq) AS seq FROM attempt_end
+    WHERE run_id IN (FROM open_runs()) GROUP BY ALL
+) a ON a.run_id = e.run_id AND a.step_id = e.step_id AND a.attempt = e.attempt
+WHERE e.kind = 'attempt.started' AND e.run_id IN (FROM open_runs()) AND (a.seq IS NULL OR a.seq < e.seq);
 
 CREATE OR REPLACE VIEW steps AS
 SELECT f.run_id, f.step_id, f.name, f.node_type, s.parent, f.status, f.attempts,
        at_us(f.started_us) AS scheduled_at, at_us(f.ts) AS finished_at, (f.ts - f.started_us) / 1000.0 AS duration_ms,
        as_json(s.input) AS input, as_json(f.output) AS output, f.error, f.error_type, f.reason
-FROM step_end f LEFT JOIN step_start s ON s.run_id = f.run_id AND s.step_id = f.step_id
+FROM last_step_ends() f LEFT JOIN last_step_starts() s ON s.run_id = f.run_id AND s.step_id = f.step_id
+WHERE s.seq IS NULL OR f.seq > s.seq
 UNION ALL
 SELECT s.run_id, s.step_id, s.name, s.node_type, s.parent, 'running', NULL, at_us(s.ts), NULL, NULL,
        as_json(s.input), NULL, NULL, NULL, NULL
-FROM step_start s
-WHERE s.run_id IN (
-    SELECT run_id FROM run_start EXCEPT SELECT run_id FROM run_end
-) AND NOT EXISTS (
-    SELECT 1 FROM step_end f WHERE f.run_id = s.run_id AND f.step_id = s.step_id
-);
+FROM last_step_starts() s LEFT JOIN (
+    SELECT run_id, step_id, max(seq) AS seq FROM step_end WHERE run_id IN (FROM open_runs()) GROUP BY ALL
+) f ON f.run_id = s.run_id AND f.step_id = s.step_id
+WHERE s.run_id IN (FROM open_runs()) AND (f.seq IS NULL OR f.seq < s.seq);
 
 CREATE OR REPLACE VIEW decision_traces AS
 SELECT d.seq, d.run_id, r.request_id, d.step_id, d.attempt,
