@@ -37,6 +37,12 @@ def filesystem_of(folder: Path) -> FileSystem | None:
     return innermost(mounts, folder.resolve())
 
 
+def on_network(folder: Path) -> bool:
+    """Whether a folder is on a network file system, as far as the system tells."""
+    found = filesystem_of(folder)
+    return found is not None and found.is_network
+
+
 def innermost(mounts: list[FileSystem], folder: Path) -> FileSystem | None:
     """The mount that a folder is in: the deepest one, and of two at one place the later."""
     around = [mount for mount in mounts if folder.is_relative_to(mount.mounted_at)]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from orchkit.clock import Clock, SystemClock
 from orchkit.errors import StoreClosedError, StoreError
 from orchkit.ids import new_id
+from orchkit.store.filesystem import on_network
 from orchkit.store.sqlite import SqliteFile
 
 Row = tuple[int, str, str | None, str | None, int | None, str]
@@ -93,7 +94,7 @@ class SqliteLog:
         self._buffer_lock = threading.Lock()
         self._commit_lock = threading.RLock()
         self._listeners: list[Listener] = []
-        self._file = SqliteFile(path)
+        self._file = SqliteFile(path, alone=path is not None and on_network(path.parent))
         try:
             self._file.migrate("log", lambda connection: _begin(connection, first_after()))
             self.log_id: str = self._file.read("SELECT value FROM meta WHERE key = 'log_id'")[0][0]

@@ -24,17 +24,20 @@ WAL_PAGES = 1_000
 class SqliteFile:
     """Short write transactions and reads; with ``path`` None in memory. All methods are thread-safe.
 
-    Every error of SQLite comes out as a `StoreError`.
+    With ``alone`` no other process can use the file meanwhile: for network file systems, whose locks and
+    shared memory SQLite's write-ahead log cannot rely on. Every error of SQLite comes out as a `StoreError`.
     """
 
     def __init__(
         self,
         path: Path | None,
         *,
+        alone: bool = False,
         wait: Callable[[float], None] = time.sleep,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
     ) -> None:
         self.path = path
+        self.alone = alone
         self._timeout_s = busy_timeout_s
         self._wait = wait
         self._lock = threading.RLock()
@@ -68,7 +71,7 @@ class SqliteFile:
             raise self._translated(error) from error
         try:
             if self.path is not None:
-                self._until_free(self._use_rollback if self.alone else self._use_wal, connection)
+                (self._take_alone if self.alone else self._use_wal)(connection)
         except BaseException:
             connection.close()
             raise
@@ -90,6 +93,19 @@ class SqliteFile:
             else:
                 return
         raise StoreBusyError(self.name, "another process", self._timeout_s)
+
+    def _take_alone(self, connection: sqlite3.Connection) -> None:
+        """The rollback journal, and a lock that is kept until the end: all that is safe on a network."""
+        try:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode=DELETE")
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if not _is_busy(error):
+                raise self._translated(error) from error
+            holder = "another process (on a network file system a store serves one at a time)"
+            raise StoreBusyError(self.name, holder, self._timeout_s) from error
 
     def migrate(self, prefix: str, begin: Callable[[sqlite3.Connection], None]) -> None:
         """Run the scripts ``{prefix}_NNN.sql`` that are missing; ``begin`` once, with the first of them.
