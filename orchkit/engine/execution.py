@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from orchkit.engine.compiled import Compiled
 from orchkit.engine.dispatch import Orchestrator
 from orchkit.engine.nodes import NodeRunner
+from orchkit.engine.options import RunOptions
 from orchkit.engine.plan import Node
 from orchkit.engine.recorder import RunRecorder
 from orchkit.engine.references import Scope
@@ -21,24 +22,8 @@ from orchkit.engine.steprun import fail, finish
 from orchkit.errors import StoreError
 from orchkit.ids import new_id
 from orchkit.model import event as ev
-from orchkit.model.request import NO_DIRECTIVES, Durability, ExecutionDirective
 from orchkit.model.result import RunStatus, StepResult, WorkflowResult
 from orchkit.reliability.classify import error_text
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """Everything about a run that is not its workflow."""
-
-    user_id: str | None = None
-    context: Mapping[str, Any] = field(default_factory=dict)
-    session_id: str | None = None
-    casefile_id: str | None = None
-    request_id: str | None = None
-    durability: Durability = "sync"
-    directives: ExecutionDirective = NO_DIRECTIVES
-    parent_run_id: str | None = None
-    parent_step_id: str | None = None
 
 
 class Execution:
@@ -214,8 +199,9 @@ class Execution:
             if self._paused:
                 self._allowance -= 1
             self._unbegun.add(step_id)
-            # Each step begins in the context of the run, not in that of the step that ended before it.
-            self._tasks[step_id] = loop.create_task(self._run(node), context=context.copy())
+            # Each step begins in the context of the run, not in that of the step that ended before it; and
+            # later: with an eager task factory it could be over before it is in the dict.
+            self._tasks[step_id] = asyncio.Task(self._run(node), loop=loop, context=context.copy())
 
     async def _run(self, node: Node) -> None:
         step_id = node.step.step_id

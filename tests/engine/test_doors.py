@@ -110,6 +110,25 @@ def test_blocking_inside_a_running_loop(bench: Bench) -> None:
     assert asyncio.run(cell()).outputs["add_in_thread"] == 7
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12")
+def test_a_loop_with_eager_tasks(bench: Bench) -> None:
+    """Where tasks begin at once, steps still begin after they are known, and long chains do not recurse."""
+
+    async def main() -> Any:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        flow = bench.flow().add_step("add", {"x": 0}, step_id="s0", when="${context.on}")
+        for n in range(1, 500):
+            flow.add_step("add", {"x": 0}, step_id=f"s{n}", depends_on=f"s{n - 1}", when="${context.on}")
+        flow.add_map("add_in_thread", [1, 2, 3], {"x": "${item}"}, step_id="map")
+        workflow = flow.build()
+        return [await bench.kit.execute(workflow, context={"on": on}) for on in (True, False)]
+
+    on, off = asyncio.run(main())
+    assert on.success
+    assert len(on.outputs) == 501
+    assert off.outputs == {"map": [2, 3, 4]}
+
+
 def test_runs_from_many_threads(bench: Bench) -> None:
     """They share the loop thread and do not mix."""
     workflow = bench.sum()
