@@ -6,19 +6,17 @@ import os
 import socket
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from orchkit.engine.options import RunOptions
 from orchkit.engine.plan import Plan, compile_plan
+from orchkit.engine.recorder import RunRecorder
 from orchkit.engine.validation import check
 from orchkit.errors import WorkflowValidationError
 from orchkit.model.workflow import Workflow
 from orchkit.registry.registry import Registry
 from orchkit.store import codec
 from orchkit.store.store import Store
-
-if TYPE_CHECKING:
-    from orchkit.engine.execution import RunOptions
-    from orchkit.engine.recorder import RunRecorder
 
 HOST = socket.gethostname()
 KEPT = 64

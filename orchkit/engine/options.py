@@ -1,13 +1,28 @@
-"""The arguments that all three doors of the engine take."""
+"""What a run is given beside its workflow: by all three doors of the engine, and by a parent run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypedDict, get_args
 
-from orchkit.engine.execution import RunOptions
 from orchkit.errors import ParameterError, Problem
 from orchkit.model.request import NO_DIRECTIVES, Durability, ExecutionDirective
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Everything about a run that is not its workflow."""
+
+    user_id: str | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    session_id: str | None = None
+    casefile_id: str | None = None
+    request_id: str | None = None
+    durability: Durability = "sync"
+    directives: ExecutionDirective = NO_DIRECTIVES
+    parent_run_id: str | None = None
+    parent_step_id: str | None = None
 
 
 class RunArguments(TypedDict, total=False):

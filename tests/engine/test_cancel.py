@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from orchkit.engine.execution import Execution, RunOptions
+from orchkit.engine.execution import Execution
 from orchkit.engine.handle import RunHandle
+from orchkit.engine.options import RunOptions
 from orchkit.model.policy import RetryPolicy
 from orchkit.model.result import WorkflowResult
 from orchkit.store.store import Store

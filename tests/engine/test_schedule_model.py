@@ -11,7 +11,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchkit.engine.execution import Execution, RunOptions
+from orchkit.engine.execution import Execution
+from orchkit.engine.options import RunOptions
 from orchkit.engine.plan import compile_plan
 from orchkit.model.event import Event
 from orchkit.model.result import WorkflowResult
