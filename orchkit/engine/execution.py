@@ -52,7 +52,7 @@ class Execution:
         self._waiting_for = {step_id: len(node.after) for step_id, node in self.plan.nodes.items()}
         self._ready: deque[str] = deque(step_id for step_id, count in self._waiting_for.items() if not count)
         self._parent = parent
-        self._context: Context | None = None
+        self._context = Context()
         self._awaiting: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -188,7 +188,7 @@ class Execution:
             self._break_off(error)
 
     def _start_ready(self) -> None:
-        loop, context = asyncio.get_running_loop(), self._context or copy_context()
+        loop, context = asyncio.get_running_loop(), self._context
         while self._ready and (not self._paused or self._allowance > 0):
             step_id = self._ready.popleft()
             node = self.plan.nodes[step_id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 import pytest
@@ -125,6 +125,8 @@ def test_a_step_begins_in_the_context_of_the_run(lab: Any) -> None:
     flow = lab.flow(mode="sequential")
     for name in "abc":
         flow.add_step("mark", {"name": name}, step_id=name)
+    # Also a caller without any context variables has a context.
+    assert Context().run(lab.execute, flow).outputs == {name: (name,) for name in "abc"}
     token = seen.set(("caller",))
     try:
         result = lab.execute(flow)
