@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -169,6 +170,7 @@ class MetricsHook(Hook):
 
     def __init__(self) -> None:
         self._counts: dict[str, list[float]] = {}
+        self._lock = threading.Lock()  # runs on several loops share the hook
 
     def after(self, call: HookCall, response: Response) -> None:
         """Count a success."""
@@ -179,10 +181,11 @@ class MetricsHook(Hook):
         self._add(call.operation, 1, 0.0)
 
     def _add(self, operation: str, failures: int, duration_ms: float) -> None:
-        counts = self._counts.setdefault(operation, [0, 0, 0.0])
-        counts[0] += 1
-        counts[1] += failures
-        counts[2] += duration_ms
+        with self._lock:
+            counts = self._counts.setdefault(operation, [0, 0, 0.0])
+            counts[0] += 1
+            counts[1] += failures
+            counts[2] += duration_ms
 
     def snapshot(self) -> dict[str, dict[str, float]]:
         """Per operation: ``calls``, ``failures``, ``mean_ms`` of the successful ones."""
@@ -192,7 +195,7 @@ class MetricsHook(Hook):
                 "failures": int(failures),
                 "mean_ms": total / (calls - failures) if calls > failures else 0.0,
             }
-            for operation, (calls, failures, total) in self._counts.items()
+            for operation, (calls, failures, total) in list(self._counts.items())
         }
 
 
