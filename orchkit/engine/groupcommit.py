@@ -35,12 +35,12 @@ class GroupCommit:
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             store = self._store()
             if store is not None:
                 store.commit()
-        except Exception as error:  # reported to everyone who waits for it
+        except BaseException as error:  # also Ctrl-C: nobody may be left waiting
             failure = error
         for future in waiting:
             if future.done():
@@ -49,6 +49,8 @@ class GroupCommit:
                 future.set_exception(failure)
             else:
                 future.set_result(None)
+        if failure is not None and not isinstance(failure, Exception):
+            raise failure
 
 
 def group_commit(store: Store) -> GroupCommit:

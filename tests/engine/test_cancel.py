@@ -369,6 +369,31 @@ def test_the_background_loop_survives_ctrl_c_inside_a_step(stage: Stage) -> None
     assert stage.lab.engine.start(stage.lab.flow().add_step("quick").build()).result(WAIT_S).success
 
 
+def test_ctrl_c_while_the_record_is_written_leaves_nobody_waiting(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a loop that goes on after it, as that of a notebook does, the run ends as cancelled."""
+    stage = Stage(lab)
+    commit = lab.store.commit
+
+    def interrupted() -> None:
+        monkeypatch.setattr(lab.store, "commit", commit)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab.store, "commit", interrupted)
+    loop = asyncio.new_event_loop()
+    try:
+        task = loop.create_task(lab.aexecute(lab.flow().add_step("quick")))
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.wait_for(task, WAIT_S))
+    finally:
+        loop.close()
+    assert stage.calls == []
+    assert lab.events()[-1].payload["status"] == "cancelled"
+
+
 # --- pausing -------------------------------------------------------------------------------
 
 
