@@ -19,6 +19,8 @@ from orchkit.model.state import DecisionState, RunState, StepState
 if TYPE_CHECKING:
     from rich.console import Console
 
+MOST_DATA_LINES = 60
+MOST_DATA_CHARS = 6_000
 MOST_DECISIONS = 40
 
 
@@ -98,8 +100,25 @@ def _print_decisions(console: Console, decisions: list[DecisionState], *, with_s
 
 
 def _print_data(console: Console, title: str, data: Any) -> None:
-    if data is not None and data != {}:
-        text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
-        console.print()
-        console.print(Text(title, style="dim"))
-        console.print(Padding(Text(plain(text)), (0, 0, 0, 2)))
+    if data is None or data == {}:
+        return
+    lines, more = _first_lines(data)
+    console.print()
+    console.print(Text(title, style="dim"))
+    console.print(Padding(Text(plain("\n".join(lines))), (0, 0, 0, 2)))
+    if more:
+        console.print("  and more; --json shows all", style="dim")
+
+
+def _first_lines(data: Any) -> tuple[list[str], bool]:
+    """The beginning of a value as indented JSON, and whether there is more; a large one is not written out."""
+    lines, length = [""], 0
+    for piece in json.JSONEncoder(indent=2, ensure_ascii=False, default=str).iterencode(data):
+        # a text is one piece, however long
+        first, *rest = piece[:MOST_DATA_CHARS].split("\n")
+        lines[-1] += first
+        lines += rest
+        length += len(piece)
+        if length > MOST_DATA_CHARS or len(lines) > MOST_DATA_LINES:
+            return lines[:MOST_DATA_LINES], True
+    return lines, False
