@@ -111,7 +111,7 @@ def _print_data(console: Console, title: str, data: Any) -> None:
 
 
 def _first_lines(data: Any) -> tuple[list[str], bool]:
-    """The beginning of a value as indented JSON, and whether there is more; a large one is not written out."""
+    """The beginning of a value as indented JSON, and whether there is more."""
     lines, length = [""], 0
     for piece in json.JSONEncoder(indent=2, ensure_ascii=False, default=str).iterencode(data):
         # a text is one piece, however long

@@ -10,8 +10,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchkit.store.filesystem import FileSystem, filesystem_of
 from orchkit.cli.place import log_of
+from orchkit.store.filesystem import FileSystem, filesystem_of
 from orchkit.store.lease import Holder, process_alive
 from orchkit.store.schema import migrations
 

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 import orchkit as ok
 from orchkit.cli import storefacts
 from orchkit.cli.app import app
-from orchkit.store.filesystem import FileSystem
 from orchkit.cli.installation import EXTRAS, PACKAGES
 from orchkit.cli.place import log_of
 from orchkit.cli.storefacts import facts_of
+from orchkit.store.filesystem import FileSystem
 
 
 @pytest.fixture
