@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from types import CoroutineType
 from typing import Any
 
 from orchkit.executors.threads import ThreadWorkers
@@ -19,7 +20,10 @@ class Bodies:
     def runner(
         self, function: Callable[..., Any], *, is_async: bool, executor: str | None
     ) -> tuple[Callable[[Mapping[str, Any]], Awaitable[Any]], bool]:
-        """``(run, in_thread)``: ``await run(kwargs)`` calls the function where it belongs."""
+        """``(run, in_thread)``: ``await run(kwargs)`` calls the function where it belongs.
+
+        A sync function that gives a coroutine (a decorator's wrapper around an async one) is awaited.
+        """
         if executor not in (None, *EXECUTORS):
             raise ValueError(f"unknown executor {executor!r}: use one of {', '.join(EXECUTORS)}")
         if is_async:
@@ -27,7 +31,13 @@ class Bodies:
         if executor == "inline":
 
             async def run_inline(kwargs: Mapping[str, Any]) -> Any:
-                return function(**kwargs)
+                result = function(**kwargs)
+                return await result if isinstance(result, CoroutineType) else result
 
             return run_inline, False
-        return (lambda kwargs: self.threads.run(function, kwargs)), True
+
+        async def run_in_thread(kwargs: Mapping[str, Any]) -> Any:
+            result = await self.threads.run(function, kwargs)
+            return await result if isinstance(result, CoroutineType) else result
+
+        return run_in_thread, True

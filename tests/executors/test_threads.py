@@ -284,6 +284,25 @@ def test_an_async_function_always_runs_on_the_loop(executor: str | None) -> None
     assert (threaded, asyncio.run(main())) == (False, "MainThread")
 
 
+@pytest.mark.parametrize("executor", ["threads", "inline"])
+def test_a_sync_wrapper_around_an_async_function_is_awaited(executor: str) -> None:
+    """A decorator that hides the coroutine function does not hide its result."""
+
+    async def double(x: int) -> int:
+        await asyncio.sleep(0)
+        return x * 2
+
+    def wrapper(**kwargs: int) -> Any:
+        return double(**kwargs)
+
+    run, _ = Bodies().runner(wrapper, is_async=False, executor=executor)
+
+    async def main() -> Any:
+        return await run({"x": 4})
+
+    assert asyncio.run(main()) == 8
+
+
 def test_an_unknown_executor_is_refused() -> None:
     """The error names the executors that there are."""
     with pytest.raises(ValueError, match="unknown executor 'cluster': use one of inline, threads"):
