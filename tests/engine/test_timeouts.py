@@ -205,9 +205,12 @@ def test_other_steps_run_while_one_waits_for_its_retry(lab: Any, tools: Any) -> 
 # --- sync steps ----------------------------------------------------------------------------
 
 
-def test_a_sync_step_that_overruns_is_abandoned_and_retried(lab: Any, tools: Any, stuck: Stuck) -> None:
+@pytest.mark.parametrize("mode", ["sequential", "dag", "parallel"])
+def test_a_sync_step_that_overruns_is_abandoned_and_retried(
+    lab: Any, tools: Any, stuck: Stuck, mode: Any
+) -> None:
     """The first call stays in its thread, the second one gives the output; the late result is dropped."""
-    flow = lab.flow().add_step("stick", timeout=5, retry=TWICE)
+    flow = lab.flow(mode=mode).add_step("stick", timeout=5, retry=TWICE)
     result = execute_and_advance(lab, flow, stuck, 6)
     assert result.outputs == {"stick": "prompt"}
     assert lab.attempts(result.run_id, "stick") == ["timeout", "success"]
