@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from orchkit.errors import StoreError
 
 if TYPE_CHECKING:
     import duckdb
@@ -14,6 +17,28 @@ if TYPE_CHECKING:
 Params = Sequence[Any] | Mapping[str, Any] | None
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 ZONED = "TIMESTAMP WITH TIME ZONE"
+
+
+@contextmanager
+def only_reading(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[None]:
+    """Make sure that what is executed meanwhile changes nothing in the database.
+
+    Raises `StoreError` for a query that would, and for one that ends transactions by itself.
+    """
+    import duckdb
+
+    statements = connection.extract_statements(query)
+    if any(statement.type == duckdb.StatementType.TRANSACTION for statement in statements):
+        raise StoreError("transactions are not for queries: the record is only read here")
+    connection.execute("BEGIN TRANSACTION READ ONLY")
+    try:
+        yield
+    except duckdb.Error as error:
+        if "launched in read-only mode" in str(error):
+            raise StoreError("this query would change the record, which is only read here") from error
+        raise
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def to_frame(connection: duckdb.DuckDBPyConnection, query: str, params: Params = None) -> pd.DataFrame:

@@ -22,6 +22,13 @@ LEASE_POLL_S = 0.02
 RENEW_S = 2.0
 
 
+_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+"""For some files DuckDB would otherwise look for an extension on the network."""
+
+
 class History:
     """Borrows the DuckDB file under a lease, so that other processes and plain shells get their turn.
 
@@ -158,7 +165,7 @@ class History:
         start = renewed_at = self._monotonic()
         while True:
             try:
-                return duckdb.connect(str(self.path) if self.path else ":memory:")
+                return _own_file(duckdb.connect(str(self.path or ":memory:"), config=_OFFLINE), self.path)
             except duckdb.Error as error:
                 text = str(error)
                 if self.path is not None and "Corrupt WAL file" in text:
@@ -226,6 +233,16 @@ def _set_wal_aside(path: Path, text: str) -> None:
     )
 
 
+def _own_file(connection: duckdb.DuckDBPyConnection, path: Path | None) -> duckdb.DuckDBPyConnection:
+    """The connection, if it is to the file: a CSV or JSON file DuckDB would open as tables in memory."""
+    if path is not None:
+        found = connection.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchall()
+        if found != [(str(path),)]:
+            connection.close()
+            raise StoreError(f"{path} is no DuckDB database: name another file, or a new one")
+    return connection
+
+
 def _lock_holder(message: str) -> str:
     """The part of DuckDB's lock message that says who holds the file."""
     _, found, rest = message.partition("Conflicting lock is held in ")
@@ -238,4 +255,6 @@ def _translated(error: Exception, path: Path | None = None) -> StoreError:
         return StoreFullError(
             f"no space left for the history: nothing acknowledged is lost; free space: {text}"
         )
+    if "not a valid DuckDB database" in text or "Extension" in text.split("\n", 1)[0]:
+        return StoreError(f"{path} is no DuckDB database: name another file, or a new one")
     return StoreError(f"history {path}: {text}" if path else text)

@@ -15,7 +15,7 @@ from orchkit.clock import Clock, SystemClock
 from orchkit.errors import ForkedStoreError, StoreError
 from orchkit.model.event import Event
 from orchkit.store import codec
-from orchkit.store.frames import Params, to_frame, to_rows
+from orchkit.store.frames import Params, only_reading, to_frame, to_rows
 from orchkit.store.history import History
 from orchkit.store.housekeeper import Housekeeper
 from orchkit.store.ingest import Ingest
@@ -44,6 +44,8 @@ class Store:
     ) -> None:
         self.path = _checked(path)
         self.clock: Clock = clock or SystemClock()
+        if self.log_path is not None and not self.log_path.exists():
+            self._last_recorded()  # a file that is no history is refused before anything is written beside it
         self.log = SqliteLog(self.log_path, clock=self.clock, first_after=self._last_recorded)
         self._lease = Lease(self.log, "history", self.clock) if self.path else None
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
@@ -146,8 +148,8 @@ class Store:
     def sql(self, query: str, params: Params = None) -> pd.DataFrame:
         """Rows of a SQL query over the history as a DataFrame; everything written before is seen.
 
-        ``params``: a sequence for ``?`` or ``$1``, a mapping for ``$name``. Raises `StoreError` for
-        faulty SQL, naming the place.
+        It only reads: a query that would change the record is refused. ``params``: a sequence for ``?`` or
+        ``$1``, a mapping for ``$name``. Raises `StoreError` for faulty SQL, naming the place.
         """
         return self._with_result(to_frame, query, params)
 
@@ -157,7 +159,7 @@ class Store:
 
     def _with_result(self, read: Callable[..., T], query: str, params: Params) -> T:
         self.ingest()
-        with self.history.borrow() as connection:
+        with self.history.borrow() as connection, only_reading(connection, query):
             return read(connection, query, params)
 
     def events(self, run_id: str) -> list[Event]:

@@ -198,7 +198,7 @@ def test_views_are_brought_up_to_date(path: Path, open_store: Callable[..., Stor
         (lambda path: path.mkdir(), "is a folder: name a file in it"),
         (lambda path: path.with_name("runs.duckdb-log").mkdir(), "unable to open database file"),
         (lambda path: path.with_name("runs.duckdb-log").write_bytes(b"x" * 5_000), "file is not a database"),
-        (lambda path: path.write_bytes(b"x" * 50_000), "not a valid DuckDB database"),
+        (lambda path: path.write_bytes(b"x" * 50_000), "is no DuckDB database"),
     ],
     ids=["folder", "folder as log", "no log", "no history"],
 )
@@ -221,5 +221,5 @@ def test_an_error_that_only_mentions_locks_is_not_waited_for(tmp_path: Path) -> 
     folder = tmp_path / "clocks"
     folder.mkdir()
     (folder / "runs.duckdb").write_bytes(b"x" * 50_000)
-    with pytest.raises(StoreError, match="not a valid DuckDB database"):
+    with pytest.raises(StoreError, match="is no DuckDB database"):
         Store(folder / "runs.duckdb")
