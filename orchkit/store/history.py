@@ -49,7 +49,8 @@ class History:
         self.opened: Callable[[], None] = lambda: None
         """Called whenever the file was opened: from then on somebody must `tend` it."""
         self._lease = lease
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
+        """How long `borrow` waits for its turn, in seconds."""
         self._wait, self._monotonic = wait, monotonic
         self._changed = threading.Condition(threading.RLock())
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -155,13 +156,15 @@ class History:
             self._wait(2 * LEASE_POLL_S)
         while (holder := lease.acquire()) is not None:
             waited = self._monotonic() - start
-            if waited > self._timeout_s:
+            if waited > self.timeout_s:
                 raise StoreBusyError(str(self.path), str(holder), waited)
             self._wait(LEASE_POLL_S)
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
+        if self.path is not None and not self.path.exists():
+            _create(self.path)
         start = renewed_at = self._monotonic()
         while True:
             try:
@@ -175,7 +178,7 @@ class History:
                     raise
                 # Somebody outside the lease (a plain duckdb shell, say) has the file open.
                 now = self._monotonic()
-                if now - start > self._timeout_s:
+                if now - start > self.timeout_s:
                     raise StoreBusyError(str(self.path), _lock_holder(text), now - start) from error
             if self._lease is not None and now - renewed_at > RENEW_S:
                 self._lease.renew()
@@ -198,6 +201,16 @@ class History:
             if not self._closed:
                 self._closed = True
                 self._release()
+
+
+def _create(path: Path) -> None:
+    """An empty file, complete or not at all: one that a killed process began could never be opened."""
+    import duckdb
+
+    begun = path.with_name(f"{path.name}.new")
+    begun.unlink(missing_ok=True)
+    duckdb.connect(str(begun)).close()
+    begun.replace(path)
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -7,8 +7,6 @@ import time
 import warnings
 from collections.abc import Callable
 
-from orchkit.errors import StoreError
-
 TEND_S = 0.05
 PATIENCE_S = 5.0
 """Where runs follow one another without a pause, the log must not grow without end."""
@@ -85,7 +83,7 @@ class Housekeeper:
                 self._file_open = False
             if self._tend(self._idle_s):
                 self.watch_file()
-        except StoreError as error:
+        except Exception as error:
             # Nothing is lost: the log keeps what was not ingested, and the next read ingests it.
             if not self._stopped:
                 warnings.warn(f"orchkit could not move records to the history: {error}", stacklevel=1)

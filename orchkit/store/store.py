@@ -7,12 +7,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from orchkit.clock import Clock, SystemClock
-from orchkit.errors import ForkedStoreError, StoreError
+from orchkit.errors import ForkedStoreError, StoreBusyError, StoreError
 from orchkit.model.event import Event
 from orchkit.store import codec
 from orchkit.store.frames import Params, only_reading, to_frame, to_rows
@@ -30,6 +30,7 @@ __all__ = ["Params", "Store"]
 T = TypeVar("T")
 QUIET_S = 0.2
 IDLE_S = 1.0
+CLOSE_WAIT_S = 3.0
 _BLOB = {"$blob", "bytes"}
 
 
@@ -202,7 +203,11 @@ class Store:
         return self._closed
 
     def close(self) -> None:
-        """Commit, ingest and let go of both files; idempotent."""
+        """Commit, ingest and let go of both files; idempotent.
+
+        Where somebody else holds the history file, what was written stays in the log: the next one to
+        open the store finds it there.
+        """
         if self._inherited:
             return  # the parent's files: closing them here would drop the parent's locks
         with self._close_lock:
@@ -210,8 +215,11 @@ class Store:
                 return
             self._closed = True
             try:
+                self.log.commit()
                 if self.path is not None:
-                    self.ingest()
+                    self.history.timeout_s = min(self.history.timeout_s, CLOSE_WAIT_S)
+                    with suppress(StoreBusyError):
+                        self._ingest.run()
             finally:
                 self._housekeeper.stop()
                 self.history.close()

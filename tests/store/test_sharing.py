@@ -157,6 +157,26 @@ def test_waiting_ends(
     assert len(store.events("run_2")) == 1
 
 
+def test_closing_does_not_wait_for_a_shell(
+    path: Path,
+    start: Start,
+    next_line: NextLine,
+    open_store: Callable[..., Store],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A store closes though somebody holds its history; what was written is found at the next opening."""
+    monkeypatch.setattr("orchkit.store.store.CLOSE_WAIT_S", 0.2)
+    with Store(path) as store:
+        store.query("SELECT 1")
+    shell = start(SHELL, path, 60)
+    next_line(shell)
+    with Store(path) as store:
+        store.record("x", {}, run_id="run_1")
+    shell.kill()
+    shell.wait()
+    assert len(open_store().events("run_1")) == 1
+
+
 def test_the_file_is_free_soon_after_a_query(path: Path, start: Start, finish: Finish, store: Store) -> None:
     """A DuckDB shell that keeps trying gets the file within about two seconds after the last query."""
     store.record("x", {})

@@ -136,6 +136,16 @@ def test_a_new_history_beside_the_log(path: Path, open_store: Callable[..., Stor
         assert [event.seq for event in store.events("run_1")] == [2]
 
 
+def test_a_history_is_created_whole_or_not_at_all(path: Path, open_store: Callable[..., Store]) -> None:
+    """What a process left behind that was killed while it created the history is no obstacle."""
+    begun = path.with_name("runs.duckdb.new")
+    begun.write_bytes(b"\0" * 4_096)
+    store = open_store()
+    store.record("x", {}, run_id="run_1")
+    assert len(store.events("run_1")) == 1
+    assert not begun.exists()
+
+
 def test_the_numbers_of_a_new_log_are_settled_with_its_creation(tmp_path: Path) -> None:
     """A crash between creating the log and finding out how to number leaves no log that numbers wrongly."""
     path = tmp_path / "log"
