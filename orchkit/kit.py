@@ -13,7 +13,7 @@ from orchkit.engine.chain import ChainExecutor
 from orchkit.engine.dispatch import Orchestrator, default_hooks
 from orchkit.engine.handle import RunHandle
 from orchkit.engine.hooks import HookManager, MetricsHook
-from orchkit.engine.options import RunArguments
+from orchkit.engine.options import RunArguments, check_durability
 from orchkit.engine.policies import PolicyEngine
 from orchkit.engine.runner import WorkflowEngine
 from orchkit.engine.sessions import SessionOrchestrator
@@ -35,11 +35,20 @@ if TYPE_CHECKING:
 
 
 class Kit(Displayable):
-    """One store and what works on it: engine, orchestrator, registry, sessions, hooks, policies, runs.
+    """One store and what works on it. Use it as a context manager, or `close` it.
 
-    The registry is the kit's own, over the default one that the decorators fill: what is registered
-    here is seen by this kit alone. Use it as a context manager, or `close` it; an open kit is closed
-    when the interpreter ends.
+    Attributes:
+        engine: Runs workflows (`WorkflowEngine`); `execute`, `run` and `start` are its doors.
+        orchestrator: Dispatches single operations (`Orchestrator`).
+        registry: Methods, tools and services (`Registry`): the kit's own, over the default one that the
+            decorators fill. What is registered here is seen by this kit alone.
+        services: What methods get by the type of a parameter: ``kit.services.register(Mail, Mail(...))``.
+        hooks: What is told of operations: ``kit.hooks.register_hook("mine", hook)`` (`HookManager`).
+        policies: Which retry, timeout and hooks an operation gets (`PolicyEngine`).
+        sessions: Who works on which casefile (`SessionOrchestrator`).
+        chains: Sequences in which each tool gets the output of the one before (`ChainExecutor`).
+        runs: The runs on record (`Runs`).
+        store: The record itself (`Store`).
     """
 
     def __init__(
@@ -171,7 +180,7 @@ def open(
     *,
     durability: Durability = "sync",
     registry: Registry | None = None,
-    policies: PolicyEngine | None = None,
+    policies: PolicyEngine | Mapping[str, Any] | str | Path | None = None,
     clock: Clock | None = None,
     max_threads: int = 128,
     rng: Random | None = None,
@@ -184,16 +193,20 @@ def open(
         durability: ``sync`` (default: a step's result is on disk before anything that depends on it
             starts), ``async`` (survives a killed process) or ``exit`` (written when a run ends).
         registry: Methods and tools; by default a new one over what the decorators registered.
-        policies: Operation policies (`PolicyEngine`).
+        policies: Operation policies: a `PolicyEngine`, a mapping in its YAML form, or a YAML file.
         clock: Time; by default the real one.
         max_threads: How many sync functions may run at the same time.
         rng: Source of jitter; pass a seeded one for reproducible delays.
 
     Raises:
+        ParameterError: ``durability`` is none of the three.
+        PolicyError: The policies cannot be read.
         StoreError: The folder does not exist, or the file cannot be used.
         StoreVersionError: The store was written by a newer orchkit.
     """
+    check_durability(durability)
+    chosen = PolicyEngine.of(policies)
     store = Store(path, clock=clock)
     return Kit(
-        store, registry=registry, policies=policies, durability=durability, max_threads=max_threads, rng=rng
+        store, registry=registry, policies=chosen, durability=durability, max_threads=max_threads, rng=rng
     )

@@ -17,7 +17,7 @@ from orchkit.engine.policies import PolicyChoice, PolicyEngine
 from orchkit.engine.recorder import RunRecorder, StepScope, current_scope
 from orchkit.engine.sessions import SessionLifecycleHook, SessionOrchestrator
 from orchkit.engine.steprun import run_step
-from orchkit.errors import StoreClosedError
+from orchkit.errors import ParameterError, Problem, StoreClosedError
 from orchkit.executors.body import Bodies
 from orchkit.ids import new_id
 from orchkit.model import event as ev
@@ -107,6 +107,7 @@ class Orchestrator:
         nothing is run or recorded.
         """
         self.check_open()
+        _check_request(request)
         target = self.registry.resolve(request.operation)
         params = self.registry.validate(target, request.payload)
         operation = self.prepare(target, directives=request.directives)
@@ -275,3 +276,9 @@ class Orchestrator:
             "attempts": attempts,
             "duration_ms": (self.clock.now_us() - started_us) / 1000,
         }
+
+
+def _check_request(request: Any) -> None:
+    if not isinstance(request, Request):
+        cause = f"expected a Request, got {type(request).__name__}"
+        raise ParameterError("dispatch", [Problem("request", cause, 'write Request("name", {...})')])

@@ -18,6 +18,11 @@ from orchkit.reliability.classify import error_text
 
 Stage = Literal["before", "after", "failed"]
 STAGES: tuple[Stage, ...] = ("before", "after", "failed")
+_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "before": ("call",),
+    "after": ("call", "response"),
+    "failed": ("call", "error"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +95,16 @@ class HookManager:
     def register_hook(self, name: str, hook: Any) -> None:
         """Make a hook known; a later one of the same name replaces it.
 
-        Raises `RegistrationError` when it has none of ``before``, ``after``, ``failed``.
+        Raises `RegistrationError` when it has none of ``before(call)``, ``after(call, response)``,
+        ``failed(call, error)``, or one of them takes other arguments.
         """
-        if not any(callable(getattr(hook, stage, None)) for stage in STAGES):
+        methods = {stage: getattr(hook, stage, None) for stage in STAGES}
+        if not any(map(callable, methods.values())):
             raise RegistrationError(name, f"a hook needs at least one of the methods {', '.join(STAGES)}")
+        for stage, method in methods.items():
+            if callable(method) and not _takes(method, len(_ARGUMENTS[stage])):
+                expected = f"{stage}({', '.join(_ARGUMENTS[stage])})"
+                raise RegistrationError(name, f"its method {stage} cannot be called as {expected}")
         self._hooks[name] = hook
         self._filtered.cache_clear()
 
@@ -157,6 +168,17 @@ class HookManager:
                 )
                 if bound.required and stage != "failed":
                     raise HookError(bound.name, stage, error) from error
+
+
+def _takes(method: Any, count: int) -> bool:
+    """Whether a callable takes this many arguments by position; also when it does not tell."""
+    try:
+        inspect.signature(method).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # some callables written in C have no signature
+        return True
+    return True
 
 
 def _implements(hook: Any, stage: Stage) -> bool:

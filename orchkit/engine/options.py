@@ -35,6 +35,13 @@ class RunArguments(TypedDict, total=False):
     directives: ExecutionDirective | None
 
 
+def check_durability(durability: Any) -> None:
+    """Raises `ParameterError` unless it is one of the three."""
+    if durability not in get_args(Durability):
+        hint = f"use {', '.join(get_args(Durability))}"
+        raise ParameterError("run", [Problem("durability", f"unknown value {durability!r}", hint)])
+
+
 def run_options(
     user_id: str | None, context: Any, arguments: RunArguments, durability: Durability
 ) -> RunOptions:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from orchkit.errors import PolicyError
-from orchkit.model.policy import OperationPolicy
+from orchkit.model.policy import OperationPolicy, RetryPolicy, TimeoutPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +86,24 @@ class PolicyEngine:
         for pattern, fields in entries.items():
             try:
                 parsed.append(OperationPolicy.model_validate({**(fields or {}), "pattern": pattern}))
-            except (ValidationError, TypeError) as error:
-                raise PolicyError(repr(pattern), str(error)) from error
+            except ValidationError as error:
+                raise PolicyError(repr(pattern), "; ".join(map(_said, error.errors()))) from error
+            except TypeError as error:
+                raise PolicyError(repr(pattern), f"expected a mapping of fields: {error}") from error
         for policy in parsed:
             self.set_policy(policy)
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> PolicyEngine:
-        """Policies from a YAML file (a `Path`) or text. Raises `PolicyError`."""
+        """Policies from YAML: a text, or a file (a `Path`, or a text that ends in ``.yaml``). Raises `PolicyError`."""
         import yaml
 
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        if isinstance(source, str) and source.endswith((".yaml", ".yml")):
+            source = Path(source)
+        try:
+            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        except OSError as error:
+            raise PolicyError("file", f"cannot read {source}: {error.strerror or error}") from error
         try:
             data = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -103,3 +111,25 @@ class PolicyEngine:
         engine = cls()
         engine.load(data if isinstance(data, Mapping) else {})
         return engine
+
+    @classmethod
+    def of(cls, source: PolicyEngine | Mapping[str, Any] | str | Path | None) -> PolicyEngine:
+        """A policy engine from what people have: one, a mapping as in the YAML form, a YAML file, nothing."""
+        if isinstance(source, PolicyEngine):
+            return source
+        if isinstance(source, str | Path):
+            return cls.from_yaml(source)
+        engine = cls()
+        if source is not None:
+            engine.load(source)
+        return engine
+
+
+def _said(error: Any) -> str:
+    """One mistake of a policy: the field, what is wrong, and the name that was probably meant."""
+    path = ".".join(map(str, error["loc"])) or "it"
+    if error["type"] != "extra_forbidden":
+        return f"{path} is {error['input']!r}: {error['msg']}"
+    known = {*OperationPolicy.model_fields, *RetryPolicy.model_fields, *TimeoutPolicy.model_fields}
+    near = get_close_matches(str(error["loc"][-1]), known, n=1)
+    return f"{path}: no such field" + (f" (did you mean {near[0]!r}?)" if near else "")

@@ -11,7 +11,7 @@ from orchkit.engine.execution import Execution
 from orchkit.engine.handle import RunHandle
 from orchkit.engine.loop import loop_thread
 from orchkit.engine.options import RunArguments, run_options
-from orchkit.errors import ExecutionError
+from orchkit.errors import DefinitionError, ExecutionError
 from orchkit.model.request import Durability
 from orchkit.model.result import WorkflowResult
 from orchkit.model.workflow import Workflow
@@ -66,12 +66,15 @@ class WorkflowEngine:
 
     def _execution(
         self,
-        workflow: Workflow,
+        workflow: Any,
         user_id: str | None,
         context: Mapping[str, Any] | None,
         arguments: RunArguments,
     ) -> Execution:
         self.orchestrator.check_open()
+        if not isinstance(workflow, Workflow):
+            way_out = ": call its build() first" if hasattr(workflow, "build") else ""
+            raise DefinitionError(f"expected a Workflow, not a {type(workflow).__name__}{way_out}")
         options = run_options(user_id, context, arguments, self.durability)
         return Execution(self.orchestrator, self._compiled.get(workflow), options)
 

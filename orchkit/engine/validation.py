@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from orchkit.engine.calls import call_problems, compensation_problems
 from orchkit.engine.draft import Draft, Use, did_you_mean, quoting_hint, step_name
 from orchkit.engine.graph import find_cycle
@@ -70,6 +72,7 @@ def _check(
         problems += _id_problems(draft, index)
         problems += _setting_problems(workflow, step, executors)
         problems += draft.unreadable[index]
+        problems += _data_problems(step)
         problems += _dependency_problems(draft, index, tangled)
         problems += _context_problems(step, draft.uses[index], context)
         problems += use_problems(draft, step, draft.uses[index])
@@ -111,6 +114,21 @@ def _id_problems(draft: Draft, index: int) -> Iterator[Problem]:
     undone = step_id.removeprefix("compensate:")
     if undone != step_id and undone in draft.position:
         yield Problem(where, f"its id is the one of the compensation of step {undone!r}")
+
+
+def _data_problems(step: StepDefinition) -> Iterator[Problem]:
+    """A definition is data: it goes on the record, and into files."""
+    try:
+        to_json(step.parameters)
+    except (PydanticSerializationError, UnicodeEncodeError, ValueError):
+        for name, value in step.parameters.items():
+            try:
+                to_json(value)
+            except (PydanticSerializationError, UnicodeEncodeError, ValueError):
+                cause = f"parameter {name!r}: a {type(value).__name__} cannot be part of a definition"
+                yield Problem(
+                    step_name(step.step_id), cause, "pass it as ${context...}, or make it in a step"
+                )
 
 
 def _setting_problems(

@@ -41,19 +41,16 @@ class MethodDefinition:
         "_local_names",
         "_raw_signature",
         "_signature",
-        "cache",
         "domain",
         "executor",
-        "idempotent",
         "name",
         "place",
-        "pure",
         "services",
         "target",
         "version",
     )
 
-    def __init__(  # noqa: PLR0913 - one keyword per option is what people read and complete
+    def __init__(
         self,
         name: str,
         function: Callable[..., Any] | None = None,
@@ -63,16 +60,12 @@ class MethodDefinition:
         description: str | None = None,
         version: str | None = None,
         executor: Executor | None = None,
-        idempotent: bool = False,
-        pure: bool = False,
-        cache: str | None = None,
     ) -> None:
         check_name(name)
         if executor not in _EXECUTORS:
             raise RegistrationError(name, f"executor {executor!r} is neither 'inline' nor 'threads'")
         self.name, self.domain, self.version = name, domain, version
         self.executor: Executor | None = executor
-        self.idempotent, self.pure, self.cache = idempotent, pure, cache
         self.services: Services = ()
         """Parameters that are injected; filled in by the registry that looked last."""
         self._description = description

@@ -53,7 +53,7 @@ class MethodRegistry:
             self._registered(definition)
         return definition
 
-    def register_method(  # noqa: PLR0913 - one keyword per option is what people read and complete
+    def register_method(
         self,
         function_or_target: Callable[..., Any] | str,
         *,
@@ -62,9 +62,6 @@ class MethodRegistry:
         description: str | None = None,
         version: str | None = None,
         executor: Executor | None = None,
-        idempotent: bool = False,
-        pure: bool = False,
-        cache: str | None = None,
     ) -> MethodDefinition:
         """Register a callable, or a lazy ``package.module:function`` that is imported at first use.
 
@@ -80,9 +77,6 @@ class MethodRegistry:
                 description=description,
                 version=version,
                 executor=executor,
-                idempotent=idempotent,
-                pure=pure,
-                cache=cache,
             )
         )
 

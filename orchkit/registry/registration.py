@@ -26,9 +26,6 @@ class MethodOptions(TypedDict, total=False):
     description: str | None
     version: str | None
     executor: Executor | None
-    idempotent: bool
-    pure: bool
-    cache: str | None
     registry: Registry | None
 
 
@@ -47,16 +44,13 @@ def method(function: F | None = None, /, **options: Unpack[MethodOptions]) -> F 
     return decorate if function is None else decorate(function)
 
 
-def register_method(  # noqa: PLR0913 - one keyword per option is what people read and complete
+def register_method(
     name: str | None = None,
     *,
     domain: str | None = None,
     description: str | None = None,
     version: str | None = None,
     executor: Executor | None = None,
-    idempotent: bool = False,
-    pure: bool = False,
-    cache: str | None = None,
     registry: Registry | None = None,
 ) -> Callable[[F], F]:
     """A decorator that registers a function as a method and returns it unchanged.
@@ -76,9 +70,6 @@ def register_method(  # noqa: PLR0913 - one keyword per option is what people re
             description=description,
             version=version,
             executor=executor,
-            idempotent=idempotent,
-            pure=pure,
-            cache=cache,
         )
         return function
 

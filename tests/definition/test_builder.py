@@ -411,7 +411,7 @@ def test_a_builder_can_be_used_on(builder: WorkflowBuilder) -> None:
 
 def test_values_given_to_the_builder_can_be_changed_afterwards(builder: WorkflowBuilder) -> None:
     """Parameters, lists and metadata are copied when they are given."""
-    leaf = object()
+    leaf = "leaf of the tree"
     params: dict[str, Any] = {"x": [1, {"y": 2}], "leaf": leaf}
     rows: list[Any]
     rows, meta, undo = [1], {"tags": ["a"]}, Compensation(tool_name="anything", parameters={"z": [1]})

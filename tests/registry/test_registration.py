@@ -42,9 +42,6 @@ def test_options_of_the_decorators_reach_the_method(registry: Registry) -> None:
         "description": "text",
         "version": "1",
         "executor": "inline",
-        "idempotent": True,
-        "pure": True,
-        "cache": "run",
         "registry": registry,
     }
 
@@ -82,12 +79,12 @@ def test_a_tool_on_top_of_a_method_uses_that_method(registry: Registry) -> None:
     """Stacked decorators do not register the function twice, so the method keeps its options."""
 
     @register_tool("Greet", registry=registry)
-    @method(pure=True, registry=registry)
+    @method(version="2", registry=registry)
     def greet(name: str) -> str:
         return name
 
     assert registry.resolve("Greet").method is registry.methods.get_method("greet")
-    assert registry.resolve("Greet").method.pure
+    assert registry.resolve("Greet").method.version == "2"
     assert list(registry.methods) == ["greet"]
 
 

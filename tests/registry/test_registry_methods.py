@@ -329,7 +329,7 @@ def test_a_target_is_registered_at_its_first_look_up(write_module: Callable[[str
 def test_a_target_that_is_registered_already_is_found_with_its_options() -> None:
     """A target finds the method that its own module registered, in the parent too."""
     parent = MethodRegistry()
-    method = parent.register_method(add, name="sum", idempotent=True)
+    method = parent.register_method(add, name="sum", version="2")
     child = MethodRegistry(parent)
     assert child.get_method(f"{__name__}:add") is method
     assert len(child) == 1
@@ -342,7 +342,7 @@ def test_a_target_whose_import_registers_it_is_not_registered_twice(
     source = (
         "from orchkit.registry import register_method\nimport orchkit.registry.registration as r\n"
         "def wrap(function):\n    return lambda: None\n"
-        "@register_method('better', pure=True, registry=r.test_registry)\ndef work(a: int): ...\n"
+        "@register_method('better', version='2', registry=r.test_registry)\ndef work(a: int): ...\n"
     )
     registry = Registry()
     registration.test_registry = registry  # type: ignore[attr-defined]
@@ -351,7 +351,7 @@ def test_a_target_whose_import_registers_it_is_not_registered_twice(
         method = registry.methods.get_method("lazy_three:work")
     finally:
         del registration.test_registry  # type: ignore[attr-defined]
-    assert (method.name, method.pure) == ("better", True)
+    assert (method.name, method.version) == ("better", "2")
     assert list(registry.methods) == ["better"]
 
 

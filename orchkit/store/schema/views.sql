@@ -90,4 +90,5 @@ SELECT session_id,
        at_us(max(ts) FILTER (kind = 'session.closed')) AS closed_at,
        count(*) FILTER (kind = 'session.execution') AS executions
 FROM (SELECT *, payload ->> '$.session_id' AS session_id FROM event WHERE kind LIKE 'session.%')
-GROUP BY session_id;
+GROUP BY session_id
+HAVING bool_or(kind = 'session.created');
