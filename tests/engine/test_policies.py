@@ -95,8 +95,8 @@ def test_policies_from_a_file(tmp_path: Path) -> None:
         ("policies: {5: {timeout: 3}}", ["5"]),
         ("policies: [shop]", ["file", "'policies'"]),
         ("polices: {}", ["file", "'policies'"]),
-        ("- a", ["file", "'policies'"]),
-        ("", ["file", "'policies'"]),
+        ("- a\n- b", ["file", "'policies'"]),
+        ("\n", ["file", "'policies'"]),
         ("policies: {a: [", ["file", "not YAML"]),
     ],
 )
