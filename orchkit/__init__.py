@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchkit.engine.chain import ChainExecutor
     from orchkit.engine.dispatch import Orchestrator
     from orchkit.engine.handle import RunHandle
-    from orchkit.engine.hooks import HookManager
+    from orchkit.engine.hooks import Hook, HookManager
     from orchkit.engine.policies import PolicyEngine
     from orchkit.engine.recorder import bundle_evidence, report_progress, trace_decision
     from orchkit.engine.runner import WorkflowEngine
@@ -73,6 +73,7 @@ __all__ = [
     "ExecutionDirective",
     "ExecutionError",
     "ForkedStoreError",
+    "Hook",
     "HookError",
     "HookManager",
     "Kit",
@@ -140,6 +141,7 @@ _EXPORTS: dict[str, str] = {
     "ExecutionError": "orchkit.errors",
     "ForkedStoreError": "orchkit.errors",
     "HookError": "orchkit.errors",
+    "Hook": "orchkit.engine.hooks",
     "HookManager": "orchkit.engine.hooks",
     "Kit": "orchkit.kit",
     "MethodRegistry": "orchkit.registry.methods",

@@ -95,7 +95,10 @@ class PolicyEngine:
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> PolicyEngine:
-        """Policies from YAML: a text, or a file (a `Path`, or a text that ends in ``.yaml``). Raises `PolicyError`."""
+        """Policies from YAML: a text, or a file (a `Path`, or its name that ends in ``.yaml``).
+
+        Raises `PolicyError` naming the pattern and the field.
+        """
         import yaml
 
         if isinstance(source, str) and source.endswith((".yaml", ".yml")):

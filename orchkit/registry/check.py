@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchkit.errors import ParameterError, Problem
-from orchkit.registry.schema import parameters_adapter
+from orchkit.registry.schema import exists_only_in_python, parameters_adapter
 from orchkit.registry.signature import ParameterSpec
 from orchkit.registry.typeforms import type_name
 
@@ -71,7 +71,10 @@ class ParameterCheck:
         if spec is None:
             return self._unknown(name)
         if details[0]["type"] == "missing" and len(details[0]["loc"]) == 1:
-            return Problem(name, f"missing, expected {type_name(spec.annotation)}")
+            expected = type_name(spec.annotation)
+            service = exists_only_in_python(spec.annotation)
+            hint = f"if it is a service: kit.services.register({expected}, ...)" if service else None
+            return Problem(name, f"missing, expected {expected}", hint)
         return _mismatch(spec, params[name], details)
 
     def _unknown(self, name: Any) -> Problem:

@@ -37,6 +37,7 @@ NAMES = {
     ],
     "engine": [
         "ChainExecutor",
+        "Hook",
         "HookManager",
         "Orchestrator",
         "PolicyEngine",
