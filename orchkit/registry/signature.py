@@ -186,7 +186,7 @@ def enclosing_names(function: Callable[..., Any], raw: inspect.Signature) -> dic
     frame = sys._getframe(1)
     while frame.f_back is not None:
         if frame.f_code.co_qualname in scopes and frame.f_code.co_filename == code.co_filename:
-            found = {name: frame.f_locals[name] for name in wanted & frame.f_locals.keys()} | found
+            found = {name: frame.f_locals[name] for name in wanted & set(frame.f_locals)} | found
         frame = frame.f_back
     return found
 
