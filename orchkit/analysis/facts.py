@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from orchkit.analysis.links import Link, links, workflow_of
+from orchkit.analysis.liveness import CUT_OFF, is_cut_off
 from orchkit.analysis.words import listing
 from orchkit.model.event import Event
 from orchkit.model.state import DecisionState, RunState, StepState
@@ -25,6 +26,7 @@ _WORDS = {
     "skipped": ("was skipped", "were skipped"),
     "cancelled": ("was cancelled", "were cancelled"),
     "running": ("is running", "are running"),
+    CUT_OFF: ("was cut off", "were cut off"),
     "pending": ("has not begun", "have not begun"),
 }
 
@@ -34,6 +36,24 @@ class Facts:
 
     def __init__(self, state: RunState) -> None:
         self.state = state
+
+    @cached_property
+    def cut_off(self) -> bool:
+        """Whether the run has no end and its process is gone; looked up once, for the record as a whole."""
+        return is_cut_off(self.state.status, self.state.pid, self.state.host)
+
+    @property
+    def run_standing(self) -> str:
+        """The status of the run, or that it was cut off."""
+        return CUT_OFF if self.cut_off else self.state.status
+
+    def standing(self, status: str) -> str:
+        """The status of a step or an attempt: what was running when the run was cut off, was so too."""
+        return CUT_OFF if status == "running" and self.cut_off else status
+
+    def counted(self, steps: Iterable[StepState]) -> Counter[str]:
+        """How many of these steps stand how."""
+        return Counter(self.standing(step.status) for step in steps)
 
     @cached_property
     def workflow(self) -> Workflow | None:
@@ -139,11 +159,6 @@ def evidence_ids(decision: DecisionState) -> list[str]:
     """The ids of the evidence that a decision names."""
     ids = decision.payload.get("evidence")
     return [ids] if isinstance(ids, str) else list(map(str, ids)) if isinstance(ids, list | tuple) else []
-
-
-def counted(steps: Iterable[StepState]) -> Counter[str]:
-    """How many steps have which status."""
-    return Counter(step.status for step in steps)
 
 
 def tally(counts: Mapping[str, int]) -> str:

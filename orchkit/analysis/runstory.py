@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from orchkit.analysis import choices
-from orchkit.analysis.facts import OVER, Facts, counted, span_ms, tally
+from orchkit.analysis.facts import OVER, Facts, span_ms, tally
 from orchkit.analysis.words import duration, error_text, listing, ordinal, plural
 from orchkit.model.state import StepState
 
@@ -21,30 +21,80 @@ _NO_ERROR = "no error is on the record"
 
 def lines(facts: Facts) -> Iterator[str]:
     """How the run ended, what failed first, what that led to, and what else is on the record."""
-    yield _ending(facts)
+    yield from _cut_off(facts) if facts.cut_off else (_ending(facts),)
     yield from _failures(facts)
     yield from _not_run(facts)
     yield from _retries(facts)
     yield from _compensations(facts)
-    yield from _under_way(facts)
+    yield from () if facts.cut_off else _under_way(facts)
     yield from _record(facts)
 
 
 def _ending(facts: Facts) -> str:
     state, steps = facts.state, facts.own_steps
-    name, counts = state.name or state.run_id or "The run", counted(steps)
+    name, counts = _name(facts), facts.counted(steps)
     if state.status not in _ENDED:
         over = sum(counts[status] for status in OVER)
         return f"{name} {_GOES_ON[state.status]}: {over} of {plural(len(steps), 'step')} over"
     took = duration(span_ms(state.started_us, state.finished_us))
     head = f"{name} {_ENDED[state.status]} after {took}"
-    if not steps:
-        return f"{head}; it had no steps"
-    if len(steps) == 1:
-        return f"{head}: its only step {tally(counts).removeprefix('1 ')}"
-    if counts["success"] == len(steps):
-        return f"{head}: {'both' if len(steps) == 2 else f'all {len(steps):,}'} steps succeeded"
-    return f"{head}: of {plural(len(steps), 'step')}, {tally(counts)}"
+    return f"{head}: {_all(len(steps), counts)}" if steps else f"{head}; it had no steps"
+
+
+def _name(facts: Facts) -> str:
+    return facts.state.name or facts.state.run_id or "The run"
+
+
+def _all(total: int, counts: Mapping[str, int]) -> str:
+    """How all of its steps stand."""
+    if total == 1:
+        return f"its only step {tally(counts).removeprefix('1 ')}"
+    if counts["success"] == total:
+        return f"{'both' if total == 2 else f'all {total:,}'} steps succeeded"
+    return f"of {plural(total, 'step')}, {tally(counts)}"
+
+
+# --- a run whose process is gone -----------------------------------------------------------
+
+
+def _cut_off(facts: Facts) -> Iterator[str]:
+    """That it was, how far it had come by then, and what nobody knows."""
+    state, steps = facts.state, facts.own_steps
+    lasted = duration(facts.since_start(state.last_us))
+    yield f"{_name(facts)} was cut off after {lasted}: {gone(facts)}"
+    if steps:
+        words = _all(len(steps), facts.counted(steps))
+        yield words[0].upper() + words[1:]
+    yield from in_doubt(facts)
+    undoable = [step.step_id for step in steps if step.status == "success" and _can_be_undone(facts, step)]
+    if undoable:
+        yield f"Compensations did not run: what {listing(undoable)} did still stands"
+
+
+def gone(facts: Facts) -> str:
+    """``process 10155 on this machine is gone``."""
+    return f"process {facts.state.pid} on this machine is gone"
+
+
+def in_doubt(facts: Facts) -> Iterator[str]:
+    """The steps of a run that was cut off of which nobody knows whether they had their effect."""
+    begun = [step for step in facts.state.steps.values() if step.status == "running" and step.attempts]
+    doubtful = [step for step in begun if step.attempts[-1].status in ("running", "success")]
+    if len(doubtful) == 1:
+        attempt = f"whose {ordinal(len(doubtful[0].attempts))} attempt had begun"
+        yield f"In doubt: {doubtful[0].step_id}, {attempt} and whose end is not on record"
+    elif doubtful:
+        names = listing(map(_with_attempt, doubtful))
+        yield f"In doubt: {names}, whose attempts had begun and whose ends are not on record"
+
+
+def _can_be_undone(facts: Facts, step: StepState) -> bool:
+    definition = facts.definitions.get(step.step_id)
+    defined = definition is not None and definition.compensate is not None
+    return defined and step.step_id not in facts.compensations
+
+
+# --- what went wrong -----------------------------------------------------------------------
 
 
 def _failures(facts: Facts) -> Iterator[str]:

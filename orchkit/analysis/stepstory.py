@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from orchkit.analysis import choices, tries
-from orchkit.analysis.facts import COMPENSATION, OVER, Facts, counted, span_ms, tally
+from orchkit.analysis import choices, runstory, tries
+from orchkit.analysis.facts import COMPENSATION, OVER, Facts, span_ms, tally
 from orchkit.analysis.links import Link
+from orchkit.analysis.liveness import CUT_OFF
 from orchkit.analysis.words import duration, error_text, listing, ordinal, plural, shorten, value_text
 from orchkit.model.state import DecisionState, StepState
 
 _LONGEST_MESSAGE = 60
 _NO_ERROR = "no error is on the record"
+_UNDONE = {
+    "success": "It was undone again by",
+    "failed": "Undoing it failed:",
+    CUT_OFF: "Undoing it was cut off:",
+}
 
 
 def lines(facts: Facts, step: StepState) -> Iterator[str]:
@@ -59,21 +65,40 @@ def _cancelled(facts: Facts, step: StepState) -> str:
 
 
 def _running(facts: Facts, step: StepState) -> str:
+    if facts.cut_off:
+        return _cut_off(facts, step)
     so_far = span_ms(step.scheduled_us, facts.state.last_us)
     text = f"{step.step_id} is running{' ' + step.name if step.name else ''}"
     if len(step.attempts) > 1:
         text += f", attempt {len(step.attempts)}"
     if so_far is not None:
         text += f", {duration(so_far)} so far"
+    return text + _progress(step)
+
+
+def _cut_off(facts: Facts, step: StepState) -> str:
+    """What it was doing when the process of the run ended."""
+    if step.attempts and step.attempts[-1].status not in ("running", "success"):
+        where = f" before its {ordinal(len(step.attempts) + 1)} attempt"
+    else:
+        where = _on_attempt(step)
+    why = f"{runstory.gone(facts)}, and its end is not on record"
+    return f"{step.step_id} was cut off{where}{_progress(step)}: {why}"
+
+
+def _progress(step: StepState) -> str:
     said = [f"{step.progress:.0%}"] if step.progress is not None else []
     said += [shorten(step.progress_message, _LONGEST_MESSAGE)] if step.progress_message else []
-    return text + (f" ({', '.join(said)})" if said else "")
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _pending(facts: Facts, step: StepState) -> str:
     steps = facts.state.steps
     sources = [link.source for link in facts.links_into.get(step.step_id, ())]
     missing = [source for source in sources if source in steps and steps[source].status not in OVER]
+    if facts.cut_off:
+        waited = f"; it waited for {listing(missing)}" if missing else ""
+        return f"{step.step_id} had not begun when the run was cut off{waited}"
     return f"{step.step_id} has not begun" + (f"; it waits for {listing(missing)}" if missing else "")
 
 
@@ -113,7 +138,7 @@ def _kind(facts: Facts, step: StepState) -> Iterator[str]:
     """What sets it apart from a plain step."""
     items = facts.items.get(step.step_id, [])
     if items:
-        yield f"It is a map over {plural(len(items), 'item')}: {tally(counted(items))}"
+        yield f"It is a map over {plural(len(items), 'item')}: {tally(facts.counted(items))}"
         failed = [item for item in items if item.status == "failed"]
         for item in failed[:3]:
             yield f"  {item.step_id}: {error_text(item.error or _NO_ERROR)}"
@@ -193,7 +218,5 @@ def _consequences(facts: Facts, step: StepState) -> Iterator[str]:
             yield f"Because of it {listing(hit)} did not run"
     undone = facts.compensations.get(step.step_id)
     if undone is not None:
-        worked = {"success": "It was undone again by", "failed": "Undoing it failed:"}.get(undone.status)
-        yield f"{worked or 'It is being undone by'} {undone.name}" + (
-            f": {error_text(undone.error)}" if undone.error else ""
-        )
+        began = _UNDONE.get(facts.standing(undone.status), "It is being undone by")
+        yield f"{began} {undone.name}" + (f": {error_text(undone.error)}" if undone.error else "")

@@ -7,10 +7,16 @@ from itertools import pairwise
 from typing import Any
 
 from orchkit.analysis.facts import Facts, span_ms
+from orchkit.analysis.liveness import CUT_OFF
 from orchkit.analysis.words import duration, error_text, listing, plural, without_modules
 from orchkit.model.state import AttemptState, DecisionState, StepState
 
-_WORDS = {"success": "succeeded", "timeout": "ran into its timeout", "running": "is running"}
+_WORDS = {
+    "success": "succeeded",
+    "timeout": "ran into its timeout",
+    "running": "is running",
+    CUT_OFF: "was cut off",
+}
 _OWN_TIMEOUT = "TimeoutExceededError"
 
 
@@ -109,12 +115,13 @@ def _attempts(facts: Facts, step: StepState) -> Iterator[str]:
     following: dict[int, AttemptState] = {one.number: other for one, other in pairwise(attempts)}
     for attempt in attempts:
         then = _then(verdicts.get(attempt.number), attempt, following)
-        yield f"  {attempt.number}. {_attempt(attempt)}{then}"
+        yield f"  {attempt.number}. {_attempt(facts, attempt)}{then}"
 
 
-def _attempt(attempt: AttemptState) -> str:
+def _attempt(facts: Facts, attempt: AttemptState) -> str:
     took = span_ms(attempt.started_us, attempt.finished_us)
-    text = _WORDS.get(attempt.status, attempt.status)
+    standing = facts.standing(attempt.status)
+    text = _WORDS.get(standing, standing)
     text += f" after {duration(took)}" if took is not None else ""
     error = error_text(attempt.error) if attempt.error else ""
     if attempt.status == "timeout" and error.startswith(_OWN_TIMEOUT):

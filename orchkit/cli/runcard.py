@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchkit.analysis.explain import explain_run, explain_step
+from orchkit.analysis.facts import Facts
 from orchkit.analysis.words import duration
 from orchkit.cli.tables import attempts_table, decisions_table, print_steps
-from orchkit.cli.words import is_cut_off, moment, one_line, plain, standing, status
+from orchkit.cli.words import moment, one_line, plain, standing, status
 from orchkit.model.state import DecisionState, RunState, StepState
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ MOST_DECISIONS = 40
 def print_run(console: Console, state: RunState, facts: Mapping[str, Any]) -> None:
     """A run: its facts (a row of the view ``runs``), its story, its steps, its decisions."""
     console.print(Text.assemble((one_line(state.name), "bold"), "  ", standing(facts)))
-    console.print(_facts(facts))
+    console.print(_facts(facts, cut_off=Facts(state).cut_off))
     console.print()
     print_story(console, explain_run(state))
     if state.steps:
@@ -36,10 +37,10 @@ def print_run(console: Console, state: RunState, facts: Mapping[str, Any]) -> No
     _print_decisions(console, state.decisions, with_step=True)
 
 
-def _facts(facts: Mapping[str, Any]) -> Table:
+def _facts(facts: Mapping[str, Any], *, cut_off: bool) -> Table:
     took = f", took {duration(facts['duration_ms'])}" if facts["duration_ms"] is not None else ""
     parent = f"step {facts['parent_step_id']} of {facts['parent_run_id']}" if facts["parent_run_id"] else None
-    gone = ", which is gone" if is_cut_off(facts) else ""
+    gone = ", which is gone" if cut_off else ""
     rows = {
         "run": facts["run_id"],
         "kind": facts["kind"],
@@ -63,13 +64,14 @@ def _facts(facts: Mapping[str, Any]) -> Table:
 
 def print_step(console: Console, state: RunState, step: StepState) -> None:
     """A step: its story, its attempts, its decisions, what went in and what came out, its evidence."""
-    console.print(Text.assemble((one_line(step.step_id), "bold"), "  ", status(step.status)))
+    facts = Facts(state)
+    console.print(Text.assemble((one_line(step.step_id), "bold"), "  ", status(facts.standing(step.status))))
     console.print(Text(f"{one_line(step.name)}, in {one_line(state.name)} {state.run_id}", style="dim"))
     console.print()
     print_story(console, explain_step(state, step.step_id))
     if step.attempts:
         console.print()
-        console.print(attempts_table(console, step))
+        console.print(attempts_table(console, facts, step))
     _print_decisions(
         console, [one for one in state.decisions if one.step_id == step.step_id], with_step=False
     )

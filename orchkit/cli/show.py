@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import orchkit as ok
+from orchkit.analysis.facts import Facts
 from orchkit.cli.failure import UsageError, note
 from orchkit.cli.options import DEFAULT_STORE, DebugOption, JsonOption, StoreOption
 from orchkit.cli.place import reading
@@ -37,7 +38,7 @@ def show(
             _draw(found.dag_of(state), svg)
         facts = records(kit.runs.frame(run_id=found.id, sub_runs=True))[0]
         if as_json:
-            print_json({"run": facts, **_tables(found, step)})
+            print_json({"run": {**facts, "cut_off": Facts(state).cut_off}, **_tables(found, step)})
         elif step is None:
             print_run(stdout(), state, facts)
         else:

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from orchkit.analysis.facts import span_ms
+from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.words import duration
 from orchkit.cli.words import NOTHING, moment, one_line, squeeze, standing, status, value
 from orchkit.model.state import DecisionState, RunState, StepState
@@ -70,12 +70,13 @@ def print_steps(console: Console, state: RunState) -> None:
     The items of a map stand for themselves in its output. Of very many steps, those that succeeded are
     left out first.
     """
+    facts = Facts(state)
     steps = [step for step in state.steps.values() if step.parent is None]
     shown = _most_telling(steps)
     rows = [
         (
             one_line(step.step_id),
-            status(step.status),
+            status(facts.standing(step.status)),
             str(len(step.attempts)) if step.attempts else NOTHING,
             _took(step),
             outcome(step),
@@ -108,12 +109,12 @@ def outcome(step: StepState) -> Cell:
     return NOTHING if step.output is None else value(step.output)
 
 
-def attempts_table(console: Console, step: StepState) -> Table:
+def attempts_table(console: Console, facts: Facts, step: StepState) -> Table:
     """The attempts of a step and what each came to."""
     rows = [
         (
             str(attempt.number),
-            status(attempt.status),
+            status(facts.standing(attempt.status)),
             duration(span_ms(attempt.started_us, attempt.finished_us)),
             Text(one_line(attempt.error or ""), style="red"),
         )

@@ -6,12 +6,11 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from socket import gethostname
 from typing import Any
 
 from rich.text import Text
 
-from orchkit.store.lease import process_alive
+from orchkit.analysis import liveness
 from orchkit.views.palette import look_of
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
@@ -26,6 +25,7 @@ STYLES = {
     "skipped": "dim",
     "pending": "dim",
     "running": "cyan",
+    liveness.CUT_OFF: "bold red",
     "paused": "magenta",
 }
 NOTHING = Text("–", style="dim")
@@ -37,17 +37,8 @@ def status(name: str) -> Text:
 
 
 def standing(run: Mapping[str, Any]) -> Text:
-    """The status of a run (a row of the view ``runs``); of one whose process is gone, that it was cut off.
-
-    The record cannot say so itself: whoever would have written it was killed.
-    """
-    return Text("▶ cut off", style="bold red", no_wrap=True) if is_cut_off(run) else status(run["status"])
-
-
-def is_cut_off(run: Mapping[str, Any]) -> bool:
-    """Whether a run is under way on the record, and its process on this machine is gone."""
-    under_way = run["status"] in ("running", "paused") and run["pid"] is not None
-    return under_way and run["host"] == gethostname() and not process_alive(run["pid"])
+    """The status of a run (a row of the view ``runs``); of one whose process is gone, that it was cut off."""
+    return status(liveness.standing(run["status"], run["pid"], run["host"]))
 
 
 def plain(text: object) -> str:

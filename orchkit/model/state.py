@@ -58,7 +58,10 @@ class StepState:
     scheduled_us: int | None = None
     finished_us: int | None = None
     input: Any = None
+    input_types: list[Any] | None = None
+    """The type notes of the input, which `orchkit.store.codec.unpack` takes; None for plain JSON."""
     output: Any = None
+    output_types: list[Any] | None = None
     error: str | None = None
     error_type: str | None = None
     reason: str | None = None
@@ -80,6 +83,10 @@ class RunState:
     session_id: str | None = None
     casefile_id: str | None = None
     parent_run_id: str | None = None
+    pid: int | None = None
+    """The process that runs it, or ran it last."""
+    host: str | None = None
+    """The machine of that process."""
     started_us: int | None = None
     finished_us: int | None = None
     error: str | None = None
@@ -120,6 +127,8 @@ def _run_started(state: RunState, event: Event) -> None:
     state.session_id = payload.get("session_id")
     state.casefile_id = payload.get("casefile_id")
     state.parent_run_id = payload.get("parent_run_id")
+    state.pid = payload.get("pid")
+    state.host = payload.get("host")
     state.started_us = event.ts
     state.status = "running"
     for step in (state.definition or {}).get("steps", ()):
@@ -140,6 +149,9 @@ def _run_paused(state: RunState, event: Event) -> None:
 
 def _run_resumed(state: RunState, event: Event) -> None:
     state.status = "running"
+    if "pid" in event.payload:  # another process may have taken it over
+        state.pid = event.payload["pid"]
+        state.host = event.payload.get("host")
 
 
 def _step_scheduled(state: RunState, event: Event) -> None:
@@ -151,6 +163,7 @@ def _step_scheduled(state: RunState, event: Event) -> None:
     step.node_type = payload.get("node_type", step.node_type)
     step.parent = payload.get("parent")
     step.input = payload.get("input")
+    step.input_types = payload.get("types")
 
 
 def _step_finished(state: RunState, event: Event) -> None:
@@ -159,6 +172,7 @@ def _step_finished(state: RunState, event: Event) -> None:
     step.status = payload["status"]
     step.finished_us = event.ts
     step.output = payload.get("output")
+    step.output_types = payload.get("types")
     step.error = payload.get("error")
     step.error_type = payload.get("error_type")
     step.reason = payload.get("reason")

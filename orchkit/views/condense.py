@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from orchkit.analysis.words import clean, plural
 from orchkit.views.diagram import EDGE_KINDS, Diagram, Edge, EdgeKind, Line, Node
 from orchkit.views.palette import BY_GRAVITY, BY_PROGRESS, look_of
-from orchkit.views.text import slug
+from orchkit.views.text import slug, status_class
 
 # Numbers, and names of samples in parentheses, at the end: align_ID0007, FASTQC (sample 3).
 _NUMBERING = re.compile(r"(?:\s*\([^()]*\)|[\s_.:#-]*(?:ID|id)?\d+)+$")
@@ -124,7 +124,7 @@ def _node(group: _Group) -> Node:
     words = ", ".join(f"{counts[one]:,} {one}" for one in BY_PROGRESS if counts[one])
     low, high = group.band
     level = f"level {low + 1}" if low == high else f"levels {low + 1}–{high + 1}"
-    classes = ("group",) if status is None else ("group", f"status_{slug(status)}")
+    classes = ("group",) if status is None else ("group", status_class(status))
     return Node(
         f"group_{slug(group.title)}_{low}",
         clean(group.title),

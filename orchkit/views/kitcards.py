@@ -37,7 +37,7 @@ def of_kit(kit: Any) -> dict[str, str]:
 
 
 def _runs(runs: Runs) -> list[Html]:
-    counts = runs.counts()
+    counts = runs.standings()
     if not counts:
         return [muted("No run is on the record yet.")]
     total = sum(counts.values())

@@ -15,6 +15,7 @@ _STROKES = {
     "cancelled": "M4.4 11.6 L11.6 4.4",
     "skipped": "M4.9 5.4 L7.5 8 L4.9 10.6 M8.7 5.4 L11.3 8 L8.7 10.6",
     "paused": "M6.2 5.2 V10.8 M9.8 5.2 V10.8",
+    "cut off": "M9.6 3.9 L6.2 8.3 L9.8 7.7 L6.4 12.1",
     "timeout": "M8 4.6 V8.4 L10.6 10",
 }
 _FULL_DISC = ("success", "failed")
@@ -29,7 +30,8 @@ def icon(status: str, x: float, y: float) -> str:
     """The sign of a status, 16 px wide, with its own form for each."""
     colour = look_of(status).colour
     inside = _inside(status, colour)
-    return f'<g class="icon icon_{status}" transform="translate({number(x)} {number(y)})">{inside}</g>'
+    name = status.replace(" ", "_")
+    return f'<g class="icon icon_{name}" transform="translate({number(x)} {number(y)})">{inside}</g>'
 
 
 def _inside(status: str, colour: str) -> str:

@@ -38,14 +38,15 @@ STATUS: Mapping[str, Look] = {
     "cancelled": Look("#66717C", "#E9ECEF", "#2B333B", "⊘"),
     "partial": Look("#B87A00", "#FDF1DA", "#634200", "◐"),
     "paused": Look("#8C7F00", "#FBF8D3", "#4D4600", "‖"),
+    "cut off": Look("#B8452F", "#FCE9DD", "#7A3500", "↯"),
     "timeout": Look("#B87A00", "#FDF1DA", "#634200", "◷"),
 }
 """Hues of M. Okabe and K. Ito, "Color Universal Design" (2008): bluish green, vermillion, blue, reddish
 purple, orange and yellow, the last three darkened until their strokes stand out on white."""
 
-BY_PROGRESS = ("success", "running", "failed", "cancelled", "skipped", "pending")
+BY_PROGRESS = ("success", "running", "cut off", "failed", "cancelled", "skipped", "pending")
 """The statuses of steps in the order in which counts are shown."""
-BY_GRAVITY = ("failed", "cancelled", "running", "skipped", "pending", "success")
+BY_GRAVITY = ("failed", "cut off", "cancelled", "running", "skipped", "pending", "success")
 """The order in which one of them stands for several steps."""
 
 NEUTRAL = Look("#8A94A0", PAPER, INK, "·")

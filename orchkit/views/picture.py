@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from orchkit.analysis.facts import Facts, counted, span_ms
+from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.links import Link, links, workflow_of
 from orchkit.analysis.references import plain_condition
 from orchkit.analysis.words import clean, duration, plural, shorten
@@ -16,7 +16,7 @@ from orchkit.model.workflow import StepDefinition, Workflow
 from orchkit.views.condense import condensed
 from orchkit.views.diagram import Cluster, Diagram, Edge, EdgeKind, Line, Node
 from orchkit.views.palette import BY_PROGRESS
-from orchkit.views.text import slug
+from orchkit.views.text import slug, status_class
 
 MOST_NODES = 150
 """With more nodes than this a condensed picture is drawn."""
@@ -91,7 +91,7 @@ class _Draft:
             ]
             words.append(flow.execution_mode)
         if state is not None:
-            words.append(state.status)
+            words.append(Facts(state).run_standing)
         caption = f"{title}: {', '.join(words)}"
         return Diagram(title, tuple(self.nodes), tuple(self.edges), tuple(self.clusters), caption)
 
@@ -183,7 +183,7 @@ class _Draft:
         if facts is not None and state is None:
             return
         tool = step.compensate.tool_name
-        status = state.status if state is not None else None
+        status = _standing(state, facts)
         node = Node(
             "compensate_" + node_id(path),
             f"undo: {clean(tool)}",
@@ -192,7 +192,7 @@ class _Draft:
             lines=_error_lines(state),
             badges=_attempt_badges(state),
             note=_took(state),
-            tooltip=_tooltip(f"undoes {step.step_id}", tool, state),
+            tooltip=_tooltip(f"undoes {step.step_id}", tool, state, facts),
             classes=_classes("compensation", "compensation", status),
             cluster=cluster,
             tool=tool,
@@ -243,11 +243,11 @@ def _was_taken(link: Link, facts: Facts) -> bool:
 def _node(
     step: StepDefinition, path: Path, state: StepState | None, facts: Facts | None, cluster: str | None
 ) -> Node:
-    status = state.status if state is not None else None
+    status = _standing(state, facts)
     kind = "map" if step.is_map else "workflow" if step.workflow is not None else "step"
     items = facts.items.get(step.step_id, []) if facts is not None else []
     tool = step.tool_name or (step.workflow.name if step.workflow is not None else "")
-    tally = _tally(items)
+    tally = _tally(items, facts)
     return Node(
         node_id(path),
         clean(step.step_id),
@@ -257,17 +257,21 @@ def _node(
         badges=(*_map_badges(step, tally), *_attempt_badges(state), *_undo_badges(step, facts)),
         note=_took(state),
         tally=tally,
-        tooltip=_tooltip(step.step_id, tool, state, step),
+        tooltip=_tooltip(step.step_id, tool, state, facts, step),
         classes=_classes("step", step.node_type if step.node_type != "task" else kind, status),
         cluster=cluster,
         tool=tool,
     )
 
 
+def _standing(state: StepState | None, facts: Facts | None) -> str | None:
+    return facts.standing(state.status) if state is not None and facts is not None else None
+
+
 def _classes(what: str, node_type: str, status: str | None) -> tuple[str, ...]:
     node_type = "task" if node_type == "step" else node_type
     classes = (what, f"type_{slug(node_type)}")
-    return classes if status is None else (*classes, f"status_{slug(status)}")
+    return classes if status is None else (*classes, status_class(status))
 
 
 def _tool_lines(step: StepDefinition, tool: str) -> tuple[Line, ...]:
@@ -331,15 +335,23 @@ def _took(state: StepState | None) -> str:
     return "" if took is None else duration(took)
 
 
-def _tally(items: Iterable[StepState]) -> tuple[tuple[str, int], ...]:
-    counts = counted(items)
+def _tally(items: Iterable[StepState], facts: Facts | None) -> tuple[tuple[str, int], ...]:
+    if facts is None:
+        return ()
+    counts = facts.counted(items)
     return tuple((status, counts[status]) for status in BY_PROGRESS if counts[status])
 
 
-def _tooltip(what: str, tool: str, state: StepState | None, step: StepDefinition | None = None) -> str:
+def _tooltip(
+    what: str,
+    tool: str,
+    state: StepState | None,
+    facts: Facts | None,
+    step: StepDefinition | None = None,
+) -> str:
     parts = [what + (f" calls {tool}" if tool and tool != what else "")]
     if state is not None:
-        parts.append(state.status)
+        parts.append(_standing(state, facts) or state.status)
         if state.attempts:
             parts.append(plural(len(state.attempts), "attempt"))
         parts += [text for text in (_took(state), state.reason, state.error) if text]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchkit.analysis import frames
 from orchkit.analysis.explain import explain_run, explain_step
-from orchkit.analysis.facts import span_ms
+from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.graphs import graph_of
 from orchkit.analysis.links import workflow_of
 from orchkit.analysis.words import clean
@@ -75,8 +75,20 @@ class Run(Displayable):
 
     @property
     def status(self) -> RunStatus:
-        """``running``, ``paused``, ``success``, ``failed``, ``partial`` or ``cancelled``."""
+        """``running``, ``paused``, ``success``, ``failed``, ``partial`` or ``cancelled``: what is on record.
+
+        A run whose process was killed stays ``running`` there, because nobody was left to write down its
+        end: `cut_off` tells it from one that goes on.
+        """
         return self.state.status
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it has no end on record and never will: it ran on this machine, and its process is gone.
+
+        Of runs on other machines nothing is claimed. `explain` says which steps are in doubt.
+        """
+        return Facts(self.state).cut_off
 
     @property
     def name(self) -> str:
@@ -191,7 +203,7 @@ class Run(Displayable):
             state = self.state
         except Exception as error:  # a repr must never raise
             return clean(f"<Run {self._id}: {error}>")
-        return clean(f"<Run {state.name} {state.status} {self._id}>")
+        return clean(f"<Run {state.name} {Facts(state).run_standing} {self._id}>")
 
 
 def _iso(time: datetime) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchkit.analysis import choices
+from orchkit.analysis import choices, runstory
 from orchkit.analysis.explain import explain_run
-from orchkit.analysis.facts import Facts, counted, span_ms, tally
+from orchkit.analysis.facts import Facts, span_ms, tally
+from orchkit.analysis.liveness import CUT_OFF, standing
 from orchkit.analysis.words import clean, duration, error_text, plural, shorten
 from orchkit.errors import OrchkitError
 from orchkit.model.event import Event
@@ -67,10 +69,11 @@ def _run_card(state: RunState, dag: Dag, more: list[tuple[str, Cell]]) -> Html:
         state.name or state.run_id,
         [*_facts(facts), *more],
         reason(state.error, state.status),
+        _cut_off(facts),
         picture(dag),
         _steps(facts),
         *_folded(facts),
-        head=status_chip(state.status),
+        head=status_chip(facts.run_standing),
     )
 
 
@@ -81,6 +84,13 @@ def reason(error: str | None, status: str) -> Html:
     return note(f"Cancelled: {error}", status) if status == "cancelled" else note(error_text(error))
 
 
+def _cut_off(facts: Facts) -> Html:
+    """Why the run has no end, and what is in doubt."""
+    if not facts.cut_off:
+        return Html("")
+    return note(". ".join([f"Cut off: {runstory.gone(facts)}", *runstory.in_doubt(facts)]), CUT_OFF)
+
+
 def _facts(facts: Facts) -> list[tuple[str, Cell]]:
     state = facts.state
     attempts = sum(len(step.attempts) for step in state.steps.values())
@@ -89,7 +99,7 @@ def _facts(facts: Facts) -> list[tuple[str, Cell]]:
         ("", code(state.run_id)),
         ("started", moment(state.started_us)),
         ("took", duration(took) if took is not None else None),
-        ("steps", tally(counted(facts.own_steps)) or "none"),
+        ("steps", tally(facts.counted(facts.own_steps)) or "none"),
         ("attempts", str(attempts)),
         ("user", state.user_id),
         ("session", state.session_id),
@@ -103,22 +113,23 @@ def _steps(facts: Facts) -> Html:
     if not rows:
         return muted("No step is on the record.")
     columns = ("step", "calls", "status", "attempts", "took", "result")
-    shown = table(map(_step, rows), columns, right=("attempts", "took"), most=_MOST_ROWS, drop_empty=True)
+    step = partial(_step, facts)
+    shown = table(map(step, rows), columns, right=("attempts", "took"), most=_MOST_ROWS, drop_empty=True)
     items = [item for several in facts.items.values() for item in several]
     if not items:
         return shown
     # what failed is what people look for
     items.sort(key=lambda item: item.status == "success")
-    inner = table(map(_step, items), columns, right=("attempts", "took"), most=_MOST_ITEMS, drop_empty=True)
+    inner = table(map(step, items), columns, right=("attempts", "took"), most=_MOST_ITEMS, drop_empty=True)
     return Html(shown + details(f"{plural(len(items), 'item')} of maps", inner))
 
 
-def _step(step: StepState) -> list[Cell]:
+def _step(facts: Facts, step: StepState) -> list[Cell]:
     took = span_ms(step.scheduled_us, step.finished_us)
     return [
         step.step_id,
         step.name,
-        status_chip(step.status),
+        status_chip(facts.standing(step.status)),
         str(len(step.attempts)) if step.attempts else "",
         duration(took) if took is not None and step.status != "skipped" else "",
         _outcome(step),
@@ -264,8 +275,11 @@ def of_runs(runs: Any) -> dict[str, str]:
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """What is shown of some runs, the last first."""
-    columns = ["run_id", "name", "status", "started_at", "duration_ms", "error"]
-    return [dict(zip(columns, row, strict=True)) for row in frame[columns].to_numpy(object).tolist()][::-1]
+    columns = ["run_id", "name", "status", "started_at", "duration_ms", "error", "pid", "host"]
+    rows = [dict(zip(columns, row, strict=True)) for row in frame[columns].to_numpy(object).tolist()]
+    for row in rows:
+        row["standing"] = standing(row["status"], row["pid"], row["host"])
+    return rows[::-1]
 
 
 def table_of(rows: Iterable[dict[str, Any]], *, total: int | None = None) -> Html:
@@ -278,7 +292,7 @@ def _run_row(row: dict[str, Any]) -> list[Cell]:
     return [
         code(row["run_id"]),
         row["name"],
-        status_chip(row["status"]),
+        status_chip(row["standing"]),
         moment(row["started_at"].to_pydatetime()),
         duration(row["duration_ms"]),
         row["error"] if isinstance(row["error"], str) else "",
@@ -287,5 +301,5 @@ def _run_row(row: dict[str, Any]) -> list[Cell]:
 
 def _run_line(row: dict[str, Any]) -> str:
     started, took = moment(row["started_at"].to_pydatetime()), duration(row["duration_ms"])
-    line = f"{row['run_id']}  {started}  {row['status']:<9}  {took:>9}  {row['name']}"
+    line = f"{row['run_id']}  {started}  {row['standing']:<9}  {took:>9}  {row['name']}"
     return "  " + shorten(line, _LONGEST_LINE)

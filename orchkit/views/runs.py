@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, overload
 
 from orchkit.analysis import frames
+from orchkit.analysis.liveness import standing
 from orchkit.errors import UnknownNameError
 from orchkit.model.display import Displayable
 from orchkit.views.run import Record, Run
@@ -90,6 +92,16 @@ class Runs(Displayable):
             f"SELECT status, count(*) AS n FROM runs WHERE {_TOP} GROUP BY status ORDER BY n DESC, status"  # noqa: S608
         )
         return {str(status): int(count) for status, count in rows}
+
+    def standings(self) -> dict[str, int]:
+        """The same, with those that were cut off told from those that go on; see `orchkit.Run.cut_off`."""
+        rows = self._store.query(
+            f"SELECT status, pid, host, count(*) FROM runs WHERE {_TOP} GROUP BY ALL"  # noqa: S608
+        )
+        counts: Counter[str] = Counter()
+        for status, pid, host, count in rows:
+            counts[standing(str(status), pid, host)] += int(count)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def frame(self, *, sub_runs: bool = False, limit: int | None = None, **filters: Any) -> pd.DataFrame:
         """The runs as a DataFrame, oldest first: see `orchkit.analysis.frames.runs`.

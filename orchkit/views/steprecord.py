@@ -9,6 +9,7 @@ from typing import Any
 
 from orchkit.analysis import choices
 from orchkit.analysis.facts import Facts, span_ms
+from orchkit.analysis.liveness import CUT_OFF
 from orchkit.analysis.words import clean, duration, error_text, shorten
 from orchkit.errors import UnknownNameError
 from orchkit.model.result import StepStatus
@@ -36,6 +37,8 @@ class StepRecord:
     attempts: tuple[AttemptState, ...]
     decisions: tuple[DecisionState, ...]
     """Those of the engine and those of the step, in order."""
+    cut_off: bool
+    """Whether it was running when the process of its run ended: see `orchkit.Run.cut_off`."""
     evidence: tuple[Mapping[str, Any], ...]
     """Each with ``evidence_id``, ``type``, ``data``, ``source``, ``confidence_score`` and ``metadata``."""
 
@@ -45,17 +48,20 @@ class StepRecord:
     def _lines(self) -> Iterator[str]:
         called = f" ({self.name})" if self.name and self.name != self.step_id else ""
         took = f" after {duration(self.duration_ms)}" if self.duration_ms is not None else ""
-        yield f"step {self.step_id}{called}: {self.status}{took}"
+        yield f"step {self.step_id}{called}: {self._standing(self.status)}{took}"
         rows = {
             "input": _value(self.input) if self.input else "",
             "output": _value(self.output) if self.status == "success" else "",
             "error": error_text(self.error or ""),
             "reason": error_text(self.reason or ""),
-            "attempts": ", ".join(attempt.status for attempt in self.attempts),
+            "attempts": ", ".join(self._standing(attempt.status) for attempt in self.attempts),
             "decisions": ", ".join(f"{one.point} = {one.decision}" for one in self.decisions),
             "evidence": ", ".join(map(choices.piece, self.evidence)),
         }
         yield from (f"  {name:<9}  {shorten(text, _LONGEST)}" for name, text in rows.items() if text)
+
+    def _standing(self, status: str) -> str:
+        return CUT_OFF if self.cut_off and status == "running" else status
 
 
 def step_record(state: RunState, step_id: str) -> StepRecord:
@@ -63,6 +69,7 @@ def step_record(state: RunState, step_id: str) -> StepRecord:
     step = state.steps.get(step_id)
     if step is None:
         raise UnknownNameError("step", step_id, state.steps)
+    facts = Facts(state)
     return StepRecord(
         step_id=step.step_id,
         name=step.name,
@@ -73,7 +80,8 @@ def step_record(state: RunState, step_id: str) -> StepRecord:
         reason=step.reason,
         duration_ms=span_ms(step.scheduled_us, step.finished_us),
         attempts=tuple(step.attempts),
-        decisions=tuple(Facts(state).decisions.get(step_id, ())),
+        cut_off=facts.standing(step.status) == CUT_OFF,
+        decisions=tuple(facts.decisions.get(step_id, ())),
         evidence=tuple(event.payload for event in state.evidence if event.step_id == step_id),
     )
 

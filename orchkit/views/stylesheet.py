@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchkit.views.palette import INK, LINE, MUTED, NEUTRAL, STATUS
+from orchkit.views.text import status_class
 
 _FONT = "Helvetica,Arial,'Liberation Sans','DejaVu Sans',sans-serif"
 
@@ -32,12 +33,13 @@ def _rules() -> list[str]:
         (".compensation .box", f"stroke-dasharray:5 3;stroke:{STATUS['partial'].colour}"),
     ]
     for status, look in STATUS.items():
-        rules.append((f".status_{status} .box", f"fill:{look.fill};stroke:{look.colour}"))
-        rules.append((f".status_{status} .inner", f"stroke:{look.colour}"))
-        rules.append((f".cluster.status_{status} .frame", f"stroke:{look.colour}"))
-        rules.append((f".status_{status} .pill", f"stroke:{look.colour}"))
+        rules.append((f".{status_class(status)} .box", f"fill:{look.fill};stroke:{look.colour}"))
+        rules.append((f".{status_class(status)} .inner", f"stroke:{look.colour}"))
+        rules.append((f".cluster.{status_class(status)} .frame", f"stroke:{look.colour}"))
+        rules.append((f".{status_class(status)} .pill", f"stroke:{look.colour}"))
     rules.append((".status_running .box", "stroke-width:2.4"))
     rules.append((".status_failed .box", "stroke-width:2"))
+    rules.append((".status_cut_off .box", "stroke-width:2;stroke-dasharray:8 4"))
     rules.append((".status_skipped .box", "stroke-dasharray:4 3"))
     rules.append((".status_pending .box", "stroke-dasharray:1.5 3;stroke-linecap:round"))
     rules.append((".node .box.sheet", "stroke-dasharray:none;stroke-width:1.2"))

@@ -34,6 +34,11 @@ def slug(text: str) -> str:
     return f"{plain[:_LONGEST_SLUG].strip('_')}_{digest}"
 
 
+def status_class(status: str) -> str:
+    """The class of what has this status: ``status_cut_off``."""
+    return f"status_{slug(status.replace(' ', '_'))}"
+
+
 def width(text: str, size: float, *, bold: bool = False) -> float:
     """About how wide a text is drawn at this font size, in the unit of the size."""
     thousandths = sum(map(_advance, text))

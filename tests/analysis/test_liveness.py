@@ -1,0 +1,116 @@
+"""Runs whose process is gone: told from those that go on, and explained."""
+
+from __future__ import annotations
+
+import os
+from socket import gethostname
+from typing import Any
+
+import pytest
+
+from orchkit.analysis.explain import explain_run, explain_step
+from orchkit.analysis.facts import Facts
+from orchkit.analysis.liveness import is_cut_off, standing
+from orchkit.model.workflow import Workflow
+
+NOBODY = 2**22 + 1
+"""A process id that Linux does not give."""
+HERE = gethostname()
+FLOW = Workflow.from_dict(
+    {
+        "name": "etl",
+        "steps": [
+            {"id": "load", "tool": "t", "compensate": "unload"},
+            {"id": "finish", "tool": "t", "params": {"n": "${steps.load.n}"}},
+            {"id": "tell", "tool": "t", "depends_on": ["finish"]},
+        ],
+    }
+)
+
+
+@pytest.fixture
+def killed(recording: Any) -> Any:
+    """A run of which the process was killed in the second of three steps."""
+    run = recording().start(FLOW, pid=NOBODY, host=HERE).ran("load", "t", ms=30)
+    return run.begin("finish", "t").add("attempt.started", "finish", 1, ms=70)
+
+
+@pytest.mark.parametrize(
+    ("status", "pid", "host", "expected"),
+    [
+        ("running", NOBODY, HERE, True),
+        ("paused", NOBODY, HERE, True),
+        ("running", os.getpid(), HERE, False),
+        ("running", NOBODY, "elsewhere", False),
+        ("running", None, None, False),
+        ("success", NOBODY, HERE, False),
+        ("pending", NOBODY, HERE, False),
+    ],
+)
+def test_a_run_without_an_end_is_cut_off_when_its_process_is_gone(
+    status: str, pid: int | None, host: str | None, expected: bool
+) -> None:
+    """Of runs of other machines, and of records without a process, nothing is claimed."""
+    assert is_cut_off(status, pid, host) is expected
+    assert standing(status, pid, host) == ("cut off" if expected else status)
+
+
+def test_a_killed_run_explains_what_is_in_doubt(killed: Any) -> None:
+    """The story says which process is gone, what nobody knows, and that nothing was undone."""
+    assert explain_run(killed.state).split("\n") == [
+        f"etl was cut off after 100 ms: process {NOBODY} on this machine is gone.",
+        "Of 3 steps, 1 succeeded, 1 was cut off and 1 has not begun.",
+        "In doubt: finish, whose first attempt had begun and whose end is not on record.",
+        "Compensations did not run: what load did still stands.",
+    ]
+
+
+def test_the_steps_of_a_killed_run_explain_themselves(killed: Any) -> None:
+    """What was running was cut off; what had not begun never will in this run."""
+    assert explain_step(killed.state, "finish").startswith(
+        f"finish was cut off on the first attempt: process {NOBODY} on this machine is gone, "
+        "and its end is not on record."
+    )
+    assert explain_step(killed.state, "tell").startswith(
+        "tell had not begun when the run was cut off; it waited for finish."
+    )
+
+
+def test_a_step_that_waited_for_its_next_attempt_is_not_in_doubt(killed: Any) -> None:
+    """Its attempt had ended, and that is on record."""
+    killed.add("attempt.finished", "finish", 1, status="failed", error="OSError: x")
+    assert "In doubt" not in explain_run(killed.state)
+    assert "finish was cut off before its second attempt:" in explain_step(killed.state, "finish")
+
+
+def test_several_steps_in_doubt_are_named_together(killed: Any) -> None:
+    """With the number of the attempt where it was not the first."""
+    killed.begin("tell", "t").attempt("tell", 1, "failed").add("attempt.started", "tell", 2)
+    story = explain_run(killed.state)
+    assert "In doubt: finish and tell (attempt 2), whose attempts had begun and whose ends are not" in story
+    assert "  2. was cut off" in explain_step(killed.state, "tell")
+
+
+def test_a_compensation_can_be_in_doubt(killed: Any) -> None:
+    """The step that it undoes says so too."""
+    killed.add("attempt.finished", "finish", 1, status="failed").finish(
+        "finish", "failed", error="OSError: x"
+    )
+    killed.begin("compensate:load", "unload", "compensation").add("attempt.started", "compensate:load", 1)
+    assert "In doubt: compensate:load, whose first attempt had begun" in explain_run(killed.state)
+    assert "Compensations did not run" not in explain_run(killed.state)
+    assert "Undoing it was cut off: unload." in explain_step(killed.state, "load")
+
+
+def test_a_run_that_another_process_took_over_is_alive(killed: Any) -> None:
+    """The process that resumed a run is the one that counts."""
+    assert Facts(killed.state).cut_off
+    killed.add("run.resumed", pid=os.getpid(), host=HERE)
+    assert not Facts(killed.state).cut_off
+    assert explain_run(killed.state).startswith("etl is running: 1 of 3 steps over.")
+
+
+def test_a_run_resumed_by_its_own_process_keeps_it(killed: Any) -> None:
+    """Going on after a pause names no process; that of the start holds."""
+    killed.add("run.paused").add("run.resumed")
+    assert (killed.state.pid, killed.state.host) == (NOBODY, HERE)
