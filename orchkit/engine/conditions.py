@@ -123,8 +123,10 @@ def _parse(expression: str, source: str) -> ast.expr:
         raise ConditionSyntaxError(expression, "nothing to decide on")
     try:
         return ast.parse(source, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        cause = error.msg if isinstance(error, SyntaxError) else str(error) or "too deeply nested"
+    except (RecursionError, MemoryError):
+        raise _too_deep(expression) from None
+    except (SyntaxError, ValueError) as error:
+        cause = error.msg if isinstance(error, SyntaxError) else str(error)
         foreign = [f"it is written {word!r} here" for sign, word in _FOREIGN if re.search(sign, source)]
         raise ConditionSyntaxError(expression, "; ".join([cause, *foreign])) from None
 
@@ -135,7 +137,11 @@ def _check_depth(expression: str, tree: ast.expr) -> None:
         level = [child for node in level for child in ast.iter_child_nodes(node)]
         if not level:
             return
-    raise ConditionSyntaxError(expression, f"nested more than {MAX_DEPTH} levels deep")
+    raise _too_deep(expression)
+
+
+def _too_deep(expression: str) -> ConditionSyntaxError:
+    return ConditionSyntaxError(expression, f"nested more than {MAX_DEPTH} levels deep")
 
 
 def _check_nodes(expression: str, tree: ast.expr, names: Collection[str]) -> None:

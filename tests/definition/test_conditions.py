@@ -121,7 +121,7 @@ def test_operands_are_the_values_that_were_looked_at() -> None:
         ("import os", "invalid syntax"),
         ("a\0b", "null bytes"),
         ("(" * 300, "nested"),
-        ("-" * 3000 + "1", "recursion"),
+        ("-" * 3000 + "1", "nested more than"),
         ("1" + "+1" * 200, "nested more than"),
         ("1 or " * MAX_LENGTH + "1", "characters"),
     ],
