@@ -46,6 +46,7 @@ def killed(recording: Any) -> Any:
         ("success", NOBODY, HERE, False),
         ("pending", NOBODY, HERE, False),
     ],
+    ids=["gone", "gone, paused", "alive", "elsewhere", "unknown", "ended", "not begun"],
 )
 def test_a_run_without_an_end_is_cut_off_when_its_process_is_gone(
     status: str, pid: int | None, host: str | None, expected: bool
