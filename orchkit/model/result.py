@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from orchkit.errors import WorkflowExecutionError
+from orchkit.model.brief import brief, brief_name
 from orchkit.model.display import Displayable
 
 RunStatus = Literal["pending", "running", "paused", "success", "failed", "partial", "cancelled"]
 StepStatus = Literal["pending", "running", "success", "failed", "skipped", "cancelled"]
+
+_LONGEST_ERROR = 300
 
 
 class OutputDict(dict[str, Any]):
@@ -65,6 +68,22 @@ class StepResult:
             return None
         return (self.finished_us - self.started_us) / 1000
 
+    def __repr__(self) -> str:
+        shown = {
+            "step_id": self.step_id,
+            "status": self.status,
+            "output": self.output,
+            "error": self.error[:_LONGEST_ERROR] if self.error is not None else None,
+            "reason": self.reason,
+            "attempts": self.attempts,
+        }
+        parts = (
+            f"{name}={value!r}" if name == "error" else f"{name}={brief(value)}"
+            for name, value in shown.items()
+            if value is not None
+        )
+        return f"StepResult({', '.join(parts)})"
+
 
 @dataclass(slots=True)
 class WorkflowResult(Displayable):
@@ -113,6 +132,10 @@ class WorkflowResult(Displayable):
         if self._open_run is None:
             raise WorkflowExecutionError(f"{self.run_id} was not recorded in a store", run_id=self.run_id)
         return self._open_run(self.run_id)
+
+    def __repr__(self) -> str:
+        steps = f"{len(self.steps):,} step{'' if len(self.steps) == 1 else 's'}"
+        return f"<WorkflowResult {brief_name(self.name)}: {self.status}, {steps}, {self.run_id}>"
 
     def __str__(self) -> str:
         took = "" if self.duration_ms is None else f" after {self.duration_ms:.0f} ms"

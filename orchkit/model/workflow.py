@@ -10,11 +10,14 @@ from pydantic import AliasChoices, Field, field_validator
 
 from orchkit.ids import new_id
 from orchkit.model.base import Record
+from orchkit.model.brief import brief_name
 from orchkit.model.display import Displayable
 from orchkit.model.policy import RetryPolicy, TimeoutPolicy, as_retry, as_timeout
 
 ExecutionMode = Literal["sequential", "parallel", "dag"]
 ErrorHandling = Literal["stop_on_failure", "continue_on_failure"]
+
+_MOST_IDS = 8
 
 
 class Compensation(Record):
@@ -96,6 +99,19 @@ class Workflow(Record, Displayable):
     metadata: dict[str, Any] = Field(default_factory=dict)
     imports: tuple[str, ...] = ()
     """Modules to import before the tools are looked up (for definitions read from files)."""
+
+    def __repr__(self) -> str:
+        """In short; `to_yaml` and `to_dict` show everything."""
+        count = len(self.steps)
+        ids = [brief_name(step.step_id) for step in self.steps[:_MOST_IDS]]
+        ids += [f"… and {count - _MOST_IDS:,} more"] if count > _MOST_IDS else []
+        facts: list[str] = [self.execution_mode]
+        facts += ["continues on failure"] if self.error_handling == "continue_on_failure" else []
+        facts.append(f"{count:,} step{'' if count == 1 else 's'}" + (f": {', '.join(ids)}" if ids else ""))
+        return f"<{type(self).__name__} {brief_name(self.name)}: {', '.join(facts)}>"
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def step(self, step_id: str) -> StepDefinition:
         """The step of this id; KeyError if there is none."""

@@ -103,3 +103,56 @@ def test_a_result_prints_as_a_short_text() -> None:
         "  b: failed, ValueError: boom",
         "  c: skipped, b failed",
     ]
+
+
+# --- reprs -----------------------------------------------------------------------------------
+
+
+class Loud:
+    """Its repr fails."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+def test_the_repr_of_a_result_is_one_line() -> None:
+    """Name, status, number of steps and id, however large the outputs are."""
+    steps = {f"s{number}": StepResult(f"s{number}", "success", output="x" * 10**6) for number in range(1000)}
+    assert repr(result(**steps)) == "<WorkflowResult w: success, 1,000 steps, run_1>"
+    assert repr(result(a=StepResult("a", "failed"))) == "<WorkflowResult w: failed, 1 step, run_1>"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "x" * 10**6,
+        b"x" * 10**6,
+        list(range(10**6)),
+        OutputDict(dict.fromkeys(range(10**5), "y" * 100)),
+        {"a": {"b": {"c": ["z" * 10**6]}}},
+        10**5000,
+        Loud(),
+    ],
+    ids=["text", "bytes", "list", "output", "nested", "number", "loud"],
+)
+def test_the_repr_of_a_step_is_short(output: object) -> None:
+    """Also where all of the output would not be, and where it has no repr at all."""
+    shown = repr(StepResult("a", "success", output=output, attempts=2))
+    assert shown.startswith("StepResult(step_id='a', status='success', output=")
+    assert shown.endswith(", attempts=2)")
+    assert len(shown) < 1000
+
+
+def test_the_repr_of_a_step_says_what_went_wrong() -> None:
+    """What is not there is left out; small outputs are whole."""
+    failed = StepResult("a", "failed", error="ValueError: no", reason="why", attempts=1)
+    shown = "StepResult(step_id='a', status='failed', error='ValueError: no', reason='why', attempts=1)"
+    assert repr(failed) == shown
+    assert "output={'a': 1}" in repr(StepResult("a", "success", output={"a": 1}))
+
+
+def test_a_table_in_a_repr_is_its_shape() -> None:
+    """The repr of a DataFrame takes many lines."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": range(100)})
+    assert "output=<DataFrame of shape (100, 1)>" in repr(StepResult("a", "success", output=frame))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,30 @@ def test_only_a_trailing_wildcard_is_a_pattern(pattern: str) -> None:
 def test_fixed_waits_are_fixed_unless_said_otherwise(fields: dict[str, Any], jitter: str) -> None:
     """Growing waits are scattered by default; a fixed one is what its name says."""
     assert RetryPolicy(**fields).jitter == jitter
+
+
+@pytest.mark.parametrize(
+    ("definition", "shown"),
+    [
+        ({"name": "empty"}, "<Workflow empty: sequential, 0 steps>"),
+        ({"name": "one", "steps": [{"id": "a"}]}, "<Workflow one: sequential, 1 step: a>"),
+        (
+            {
+                "name": "ten",
+                "execution_mode": "dag",
+                "error_handling": "continue_on_failure",
+                "steps": [{"id": f"s{number}", "params": {"x": "y" * 1000}} for number in range(10)],
+            },
+            "<Workflow ten: dag, continues on failure, 10 steps: "
+            "s0, s1, s2, s3, s4, s5, s6, s7, … and 2 more>",
+        ),
+        ({"name": "two\nlines " + "x" * 100}, f"<Workflow two lines {'x' * 49}…: sequential, 0 steps>"),
+    ],
+)
+def test_a_workflow_says_what_it_is_in_short(definition: dict[str, Any], shown: str) -> None:
+    """Its repr and its text are one line; it still is equal to, and pickled as, all of itself."""
+    flow = Workflow.from_dict(definition)
+    assert (repr(flow), str(flow)) == (shown, shown)
+    again = pickle.loads(pickle.dumps(flow))
+    assert again == flow
+    assert flow.model_copy(update={"name": "other"}) != flow
