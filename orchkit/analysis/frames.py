@@ -138,11 +138,15 @@ def steps(store: Readable, run_id: str) -> pd.DataFrame:
     scheduled_at   datetime  when it was ready to run
     finished_at    datetime  when it ended
     duration_ms    float64   from scheduled to ended, waits included
-    input, output  object    Python values
+    input, output  object    plain JSON values, as SQL shows them: see below
     error          object    ``Type: message`` of the last error, else None
     error_type     object    its qualified type
     reason         object    why it was skipped or cancelled, else None
     =============  ========  ===============================================================
+
+    A datetime is its ISO text here, a DataFrame or an array its encoded bytes;
+    ``run.step(step_id).output`` gives the Python value back. The status is what is on record: in a run that
+    was cut off (`orchkit.Run.cut_off`) ``running`` means that the step was running then.
     """
     return _of_run(store, "steps", STEPS, run_id, "scheduled_at NULLS LAST, finished_at NULLS LAST, step_id")
 

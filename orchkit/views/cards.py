@@ -16,6 +16,7 @@ from html import escape
 from typing import Any
 
 from orchkit.analysis.words import clean, duration, shorten
+from orchkit.model.brief import brief
 from orchkit.views.palette import look_of
 from orchkit.views.render import Picture
 
@@ -31,6 +32,7 @@ __all__ = [
     "muted",
     "note",
     "preview",
+    "short_json",
     "status_chip",
     "story",
     "table",
@@ -200,15 +202,20 @@ def code(text: object, length: int = 200) -> Html:
 
 def preview(value: Any, length: int = 90) -> Html:
     """A value as short JSON."""
-    return Html("") if value is None else code(_as_text(value, length), length)
+    return Html("") if value is None else code(short_json(value, length), length)
 
 
-def _as_text(value: Any, length: int) -> str:
+def short_json(value: Any, length: int) -> str:
     """JSON of as much of the value as can be shown: of a large one only the begin is made into text."""
     try:
-        return json.dumps(_clipped(value, length), ensure_ascii=False, default=str)
+        return json.dumps(_clipped(value, length), ensure_ascii=False, default=_no_json)
     except (TypeError, ValueError, RecursionError):
         return str(type(value))
+
+
+def _no_json(value: Any) -> str:
+    """Bytes and arrays in short: a text of all of them would be made only to be cut."""
+    return brief(value) if isinstance(value, bytes | bytearray) or hasattr(value, "shape") else str(value)
 
 
 def _clipped(value: Any, length: int) -> Any:

@@ -109,6 +109,7 @@ class Run(Displayable):
     def step(self, step_id: str) -> StepRecord:
         """One step: its input, output, status, attempts, decisions and evidence.
 
+        Input and output are Python values of the types they had, where these can be brought back.
         Items of a map are ``ID[0]``, ``ID[1]`` … Raises `UnknownNameError` for an unknown step.
         """
         return step_record(self.state, step_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +11,23 @@ from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.liveness import CUT_OFF
 from orchkit.analysis.words import clean, duration, error_text, shorten
 from orchkit.errors import UnknownNameError
+from orchkit.model.brief import brief
 from orchkit.model.result import StepStatus
 from orchkit.model.state import AttemptState, DecisionState, RunState
+from orchkit.store import codec
+from orchkit.views.cards import short_json
 
 _LONGEST = 100
+_PLAIN = (dict, list, str, int, float, type(None))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StepRecord:
-    """What the events of a run tell about one of its steps; values are plain, as they are in the record."""
+    """What the events of a run tell about one of its steps.
+
+    Input and output are the Python values again: a DataFrame, a datetime, an object of a class that still
+    exists. What cannot be brought back stays the plain JSON value of the record.
+    """
 
     step_id: str
     name: str
@@ -50,7 +57,7 @@ class StepRecord:
         took = f" after {duration(self.duration_ms)}" if self.duration_ms is not None else ""
         yield f"step {self.step_id}{called}: {self._standing(self.status)}{took}"
         rows = {
-            "input": _value(self.input) if self.input else "",
+            "input": _value(self.input) if _says(self.input) else "",
             "output": _value(self.output) if self.status == "success" else "",
             "error": error_text(self.error or ""),
             "reason": error_text(self.reason or ""),
@@ -74,8 +81,8 @@ def step_record(state: RunState, step_id: str) -> StepRecord:
         step_id=step.step_id,
         name=step.name,
         status=step.status,
-        input=step.input,
-        output=step.output,
+        input=_python(step.input, step.input_types),
+        output=_python(step.output, step.output_types),
         error=step.error,
         reason=step.reason,
         duration_ms=span_ms(step.scheduled_us, step.finished_us),
@@ -86,5 +93,18 @@ def step_record(state: RunState, step_id: str) -> StepRecord:
     )
 
 
+def _says(value: Any) -> bool:
+    """Whether there is something to show; an array or a DataFrame has no truth value."""
+    return value is not None and value != {} if isinstance(value, _PLAIN) else True
+
+
 def _value(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """Plain data as JSON, everything else by its repr."""
+    return short_json(value, _LONGEST) if isinstance(value, _PLAIN) else brief(value)
+
+
+def _python(value: Any, notes: list[Any] | None) -> Any:
+    try:
+        return codec.unpack(value, notes)
+    except Exception:  # does not fit its class any more, or a package is missing: the record is still there
+        return value
