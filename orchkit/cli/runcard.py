@@ -92,13 +92,21 @@ def print_story(console: Console, story: str) -> None:
 
 
 def _print_decisions(console: Console, decisions: list[DecisionState], *, with_step: bool) -> None:
-    if not decisions:
+    """All but those that say nothing: an operation for which nothing is set has the default policy."""
+    told = [one for one in decisions if not _is_default_policy(one)]
+    if not told:
         return
     console.print()
-    console.print(decisions_table(console, decisions[:MOST_DECISIONS], with_step=with_step))
-    if len(decisions) > MOST_DECISIONS:
-        more = len(decisions) - MOST_DECISIONS
-        console.print(f"and {more:,} more; --json shows all", style="dim")
+    console.print(decisions_table(console, told[:MOST_DECISIONS], with_step=with_step))
+    if len(told) > MOST_DECISIONS:
+        console.print(f"and {len(told) - MOST_DECISIONS:,} more; --json shows all", style="dim")
+
+
+def _is_default_policy(decision: DecisionState) -> bool:
+    if not decision.by_engine or (decision.point, decision.decision) != ("policy.selected", "default"):
+        return False
+    inputs = decision.payload.get("input_data")
+    return isinstance(inputs, Mapping) and not inputs.get("overrides")
 
 
 def _print_data(console: Console, title: str, data: Any) -> None:

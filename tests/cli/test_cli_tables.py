@@ -13,10 +13,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from orchkit.cli.result import print_result
+from orchkit.cli.runcard import print_step
 from orchkit.cli.shortids import SHORTEST, shortest_ids
 from orchkit.cli.tables import MOST_STEPS, grid, print_steps
 from orchkit.cli.words import one_line, plain, squeeze, value
-from orchkit.model.state import AttemptState, RunState, StepState
+from orchkit.model.state import AttemptState, DecisionState, RunState, StepState
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -220,3 +221,26 @@ def test_a_result_without_rows_has_its_columns() -> None:
     console = _screen()
     print_result(console, [], ["name", "status"])
     assert _lines(console) == ["name  status", "0 rows"]
+
+
+def _chosen(policy: str, **input_data: Any) -> DecisionState:
+    payload = {"origin": "engine", "input_data": {"operation": "t", **input_data}}
+    return DecisionState(1, 0, "s", None, "policy.selected", policy, "why", payload)
+
+
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [
+        (_chosen("default", overrides=[]), False),
+        (_chosen("default"), False),
+        (_chosen("default", overrides=["retry"]), True),
+        (_chosen("mail.*", overrides=[]), True),
+        (DecisionState(1, 0, "s", 1, "policy.selected", "default", None, {"origin": "user"}), True),
+    ],
+)
+def test_the_choice_of_the_default_policy_is_left_out(decision: DecisionState, told: bool) -> None:
+    """Where nothing was set there was nothing to choose; what a step sets or a pattern says is told."""
+    console = _screen(100)
+    state = RunState(run_id="run_1", name="w", steps={"s": StepState("s", "t")}, decisions=[decision])
+    print_step(console, state, state.steps["s"])
+    assert any("policy.selected" in line for line in _lines(console)) is told
