@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import ENOENT
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,11 +46,23 @@ class Dag:
         return graphviz.Source(self.dot)
 
     def save(self, path: str | Path) -> Path:
-        """Write an ``.svg`` or ``.dot`` file; returns its path. Raises ValueError for other endings."""
+        """Write an ``.svg`` or ``.dot`` file; returns its path.
+
+        Raises:
+            ValueError: The name has another ending, or it is a folder.
+            FileNotFoundError: The folder that it should be in does not exist.
+        """
         path = Path(path)
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: name a file in it, such as {path / 'dag.svg'}")
         texts = {".svg": lambda: self.svg, ".dot": lambda: self.dot, ".gv": lambda: self.dot}
         if path.suffix not in texts:
             raise ValueError(f"cannot save a picture as {path.name!r}: name it *.svg or *.dot")
+        if not path.parent.is_dir():
+            missing = path.parent.absolute()
+            raise FileNotFoundError(
+                ENOENT, f"the folder {missing} does not exist: create it first, then save", str(path)
+            )
         path.write_text(texts[path.suffix](), encoding="utf-8")
         return path
 

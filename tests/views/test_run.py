@@ -153,6 +153,15 @@ def test_a_picture_saves_itself(runs: Runs, tmp_path: Path) -> None:
         dag.save(tmp_path / "a.png")
 
 
+def test_a_picture_that_cannot_be_saved_there(runs: Runs, tmp_path: Path) -> None:
+    """A folder that is missing is named; of a folder it is said that a file in it is needed."""
+    dag = runs["run_0a1"].dag()
+    with pytest.raises(FileNotFoundError, match=r"the folder .*none does not exist: create it first"):
+        dag.save(tmp_path / "none" / "a.svg")
+    with pytest.raises(ValueError, match=r"is a folder: name a file in it, such as .*dag\.svg"):
+        dag.save(tmp_path)
+
+
 def test_a_picture_shows_itself() -> None:
     """In a notebook as an image with its caption, in a terminal as a list of steps."""
     dag = Dag(diagram_of(FLOW))
