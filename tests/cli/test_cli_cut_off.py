@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from socket import gethostname
@@ -11,11 +13,24 @@ from socket import gethostname
 import pytest
 from typer.testing import Result
 
+import orchkit as ok
 from orchkit.store.store import Store
 
 Orchkit = Callable[..., Result]
 NOBODY = 2**22 + 1
 """A process id that Linux does not give."""
+
+KILLED = """
+import os, signal
+import orchkit as ok
+
+def load(): return {"n": 1}
+def unload(): pass
+def finish(n): os.kill(os.getpid(), signal.SIGKILL)
+
+flow = ok.WorkflowBuilder("etl").add_step(load, compensate=unload).add_step(finish, {"n": "${steps.load.n}"})
+ok.open("runs.duckdb").run(flow.build())
+"""
 
 
 @pytest.fixture
@@ -76,3 +91,17 @@ def test_showing_a_run_that_was_cut_off(recorded: Path, orchkit: Orchkit) -> Non
     assert "finish was cut off on the first attempt" in step
     answer = json.loads(orchkit("show", "killed", "--json").stdout)
     assert (answer["run"]["status"], answer["run"]["cut_off"]) == ("running", True)
+
+
+def test_a_process_that_is_really_killed(folder: Path, environment: dict[str, str], orchkit: Orchkit) -> None:
+    """Python and the command line tell the same of it: the code is one."""
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=folder, env=environment, check=False)
+    assert done.returncode == -9
+    with ok.open("runs.duckdb") as kit:
+        run = kit.last
+        assert (run.status, run.cut_off) == ("running", True)
+        story = run.explain()
+    assert "In doubt: finish, whose first attempt had begun and whose end is not on record." in story
+    assert "Compensations did not run: what load did still stands." in story
+    shown = " ".join(orchkit("show", "last").stdout.split())
+    assert " ".join(story.split()) in shown
