@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ingest import QUESTIONS
 from task import Guarantee, Task
 
 
@@ -75,7 +76,10 @@ class Sizes:
     runs: int = 300
     naps: int = 100
     retries: int = 200
+    ingest: int = 50_000
+    """Steps."""
     history: int = 1_000_000
+    """Attempts."""
     imports: int = 10
     most_rounds: int = 3
     """Of the measurements that take long."""
@@ -92,6 +96,7 @@ TINY = Sizes(
     runs=3,
     naps=5,
     retries=5,
+    ingest=200,
     history=3_000,
     imports=1,
     most_rounds=1,
@@ -150,6 +155,7 @@ def sections(sizes: Sizes) -> list[Section]:
         _during_ingest(sizes),
         *(race.section() for race in _others(sizes)),
         _imports(sizes),
+        _ingest(sizes),
         _history(sizes),
     ]
 
@@ -249,6 +255,16 @@ def _imports(sizes: Sizes) -> Section:
         for variant, (label, goal) in labels.items()
     )
     return Section("W7", "W7  time to import, above that of bare Python", cases, sizes.imports)
+
+
+def _ingest(sizes: Sizes) -> Section:
+    lines = (
+        Line("ingest, one thread", "ingest", "events/s", target=_INGEST),
+        *(Line(question, question, "ms") for question in QUESTIONS),
+        Line("size of the history", "size of the history", "bytes/event"),
+    )
+    case = Case(Task("ingest_rows", "", "ingest", sizes.ingest), lines)
+    return Section("ingest", f"Ingest of {sizes.ingest:,} steps, and the history asked", (case,))
 
 
 def _history(sizes: Sizes) -> Section:

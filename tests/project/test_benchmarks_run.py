@@ -40,7 +40,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, 
 def test_every_row_has_numbers(tiny: tuple[str, list[dict[str, Any]]]) -> None:
     """Without peers, every row of every section has finite numbers, none below nothing."""
     rows = tiny[1]
-    assert {row["section"] for row in rows} >= {"floor", "W1", "W2", "W3", "W4", "W5", "W7", "history"}
+    assert {row["section"] for row in rows} >= {
+        "floor",
+        "W1",
+        "W2",
+        "W3",
+        "W4",
+        "W5",
+        "W7",
+        "ingest",
+        "history",
+    }
     for row in rows:
         assert row["failure"] is None, row
         assert row["values"], row
