@@ -23,7 +23,9 @@ CREATE OR REPLACE MACRO run_ends() AS TABLE
 SELECT * FROM run_end e
 WHERE NOT EXISTS (SELECT 1 FROM run_gate g WHERE g.run_id = e.run_id AND g.seq > e.seq)
 QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1;
-CREATE OR REPLACE MACRO open_runs() AS TABLE SELECT run_id FROM run_start EXCEPT SELECT run_id FROM run_ends();
+CREATE OR REPLACE MACRO open_runs() AS TABLE
+SELECT run_id FROM run_start EXCEPT
+SELECT run_id FROM run_end e WHERE NOT EXISTS (SELECT 1 FROM run_gate g WHERE g.run_id = e.run_id AND g.seq > e.seq);
 
 CREATE OR REPLACE VIEW runs AS
 WITH first_start AS (
@@ -44,11 +46,11 @@ SELECT run_id, step_id, attempt, status, at_us(started_us) AS started_at, at_us(
 FROM attempt_end
 UNION ALL
 SELECT e.run_id, e.step_id, e.attempt, 'running', at_us(e.ts), NULL, NULL, NULL, NULL, FALSE
-FROM event e LEFT JOIN (
-    SELECT run_id, step_id, attempt, max(seq) AS seq FROM attempt_end
-    WHERE run_id IN (FROM open_runs()) GROUP BY ALL
+FROM event e JOIN open_runs() o ON o.run_id = e.run_id LEFT JOIN (
+    SELECT a.run_id, a.step_id, a.attempt, max(a.seq) AS seq
+    FROM attempt_end a JOIN open_runs() o ON o.run_id = a.run_id GROUP BY ALL
 ) a ON a.run_id = e.run_id AND a.step_id = e.step_id AND a.attempt = e.attempt
-WHERE e.kind = 'attempt.started' AND e.run_id IN (FROM open_runs()) AND (a.seq IS NULL OR a.seq < e.seq);
+WHERE e.kind = 'attempt.started' AND (a.seq IS NULL OR a.seq < e.seq);
 
 CREATE OR REPLACE VIEW steps AS
 SELECT f.run_id, f.step_id, f.name, f.node_type, s.parent, f.status, f.attempts,
@@ -59,10 +61,11 @@ WHERE s.seq IS NULL OR f.seq > s.seq
 UNION ALL
 SELECT s.run_id, s.step_id, s.name, s.node_type, s.parent, 'running', NULL, at_us(s.ts), NULL, NULL,
        as_json(s.input), NULL, NULL, NULL, NULL
-FROM last_step_starts() s LEFT JOIN (
-    SELECT run_id, step_id, max(seq) AS seq FROM step_end WHERE run_id IN (FROM open_runs()) GROUP BY ALL
+FROM last_step_starts() s JOIN open_runs() o ON o.run_id = s.run_id LEFT JOIN (
+    SELECT f.run_id, f.step_id, max(f.seq) AS seq
+    FROM step_end f JOIN open_runs() o ON o.run_id = f.run_id GROUP BY ALL
 ) f ON f.run_id = s.run_id AND f.step_id = s.step_id
-WHERE s.run_id IN (FROM open_runs()) AND (f.seq IS NULL OR f.seq < s.seq);
+WHERE f.seq IS NULL OR f.seq < s.seq;
 
 CREATE OR REPLACE VIEW decision_traces AS
 SELECT d.seq, d.run_id, r.request_id, d.step_id, d.attempt,
