@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -115,3 +116,16 @@ def test_after_a_fatal_error_the_file_is_opened_again(store: Store) -> None:
         raise duckdb.FatalException("database has been invalidated")
     assert not store.history.is_open
     assert len(store.events("run_1")) == 1
+
+
+def test_a_process_that_nobody_has_waited_for_is_not_alive() -> None:
+    """A killed child whose parent has not noticed holds nothing any more."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert process_alive(child.pid)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and still there for its parent
+        assert not process_alive(child.pid)
+    finally:
+        child.communicate()
+    assert not process_alive(child.pid)
