@@ -45,8 +45,9 @@ class Ingest:
             return 0
         with self._lock, self._history.borrow() as connection:
             blobs: list[str] = []
-            total = 0
-            while count := self._transaction(connection, blobs):
+            total, more = 0, True
+            while more:
+                count, more = self._transaction(connection, blobs)
                 total += count
             self._log.trim(self._watermark or 0, blobs)
         return total
@@ -55,8 +56,11 @@ class Ingest:
         """Whether the log holds events beyond what is known to be ingested (cheap: SQLite only)."""
         return bool(self._log.read_after(self._watermark or 0, 1))
 
-    def _transaction(self, connection: duckdb.DuckDBPyConnection, blobs: list[str]) -> int:
-        """One transaction; adds to ``blobs`` the hashes of the large values that are in the history then."""
+    def _transaction(self, connection: duckdb.DuckDBPyConnection, blobs: list[str]) -> tuple[int, bool]:
+        """One transaction: how many events it moved, and whether there are more.
+
+        Adds to ``blobs`` the hashes of the large values that are in the history then.
+        """
         import duckdb
 
         try:
@@ -65,16 +69,19 @@ class Ingest:
             # An event that is not what it should be must not hold up all the others.
             return self._move(connection, blobs, self._stage_checked)
 
-    def _move(self, connection: duckdb.DuckDBPyConnection, blobs: list[str], stage: str) -> int:
+    def _move(self, connection: duckdb.DuckDBPyConnection, blobs: list[str], stage: str) -> tuple[int, bool]:
         first = seq = self._read_watermark(connection)
-        count = 0
+        count, more = 0, True
         moved: list[str] = []
         connection.execute("BEGIN")
         try:
-            while count < TRANSACTION_ROWS and (rows := self._log.read_after(seq, self._fetch_rows)):
-                self._insert(connection, rows, stage)
-                count += len(rows)
-                seq = rows[-1][0]
+            while count < TRANSACTION_ROWS and more:
+                rows = self._log.read_after(seq, self._fetch_rows)
+                if rows:
+                    self._insert(connection, rows, stage)
+                    count += len(rows)
+                    seq = rows[-1][0]
+                more = bool(rows)
             # After the events, which are committed together with the values that they name or later.
             for digest, data in self._log.blobs():
                 _insert_blob(connection, digest, data)
@@ -88,7 +95,7 @@ class Ingest:
             raise
         self._watermark = seq
         blobs.extend(moved)
-        return count
+        return count, more
 
     def _read_watermark(self, connection: duckdb.DuckDBPyConnection) -> int:
         # Another process may have ingested since we last looked, so only the file itself can tell.

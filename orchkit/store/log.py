@@ -90,6 +90,7 @@ class SqliteLog:
         self._clock = clock or SystemClock()
         self._buffer: list[Row] = []
         self._blobs: list[tuple[str, str]] = []
+        self._closed = False
         self._durable_to = 0  # the buffer up to here, or something before, must survive a power loss
         self._buffer_lock = threading.Lock()
         self._commit_lock = threading.RLock()
@@ -111,7 +112,7 @@ class SqliteLog:
 
     def append(self, row: Row, *, durable: bool) -> None:
         """Buffer one event; with ``durable`` the next commit survives a power loss."""
-        if self._file.closed:
+        if self._closed:
             raise StoreClosedError(f"the store {self._file.name} is closed")
         with self._buffer_lock:
             self._buffer.append(row)
@@ -141,13 +142,20 @@ class SqliteLog:
             if not rows and not blobs:
                 return
             try:
-                first = self._write(rows, blobs, strict=strict)
+                first = self._write_all(rows, blobs, strict=strict)
             finally:
                 # Also when Ctrl-C interrupted it after the fact: what has landed must not be written again.
                 if self._file.landed:
                     self._forget(len(rows), len(blobs))
             if rows:
                 self._tell([(first + index, *row) for index, row in enumerate(rows)])
+
+    def _write_all(self, rows: list[Row], blobs: list[tuple[str, str]], *, strict: bool) -> int:
+        try:
+            return self._write(rows, blobs, strict=strict)
+        except (UnicodeError, OverflowError):
+            # One event that SQLite cannot take must not keep all the others from being written.
+            return self._write(list(map(_storable, rows)), blobs, strict=strict)
 
     def _write(self, rows: list[Row], blobs: list[tuple[str, str]], *, strict: bool) -> int:
         with self._file.transaction(strict=strict) as connection:
@@ -280,7 +288,16 @@ class SqliteLog:
             try:
                 self.commit()
             finally:
+                self._closed = True
                 self._file.close()
+
+
+def _storable(row: Row) -> Row:
+    """The same with lone surrogates as question marks, and without numbers of more than 64 bit."""
+    ts, kind, run_id, step_id, attempt, payload = row
+    kind, payload = (text.encode(errors="replace").decode() for text in (kind, payload))
+    run_id, step_id = (text and text.encode(errors="replace").decode() for text in (run_id, step_id))
+    return ts, kind, run_id, step_id, attempt if attempt and abs(attempt) < 2**63 else None, payload
 
 
 def _begin(connection: sqlite3.Connection, seq: int) -> None:

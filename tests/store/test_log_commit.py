@@ -167,6 +167,21 @@ def test_a_commit_that_fails_keeps_the_events(store: Store, when: str, error: ty
     assert list(store.log.blobs()) == [("hash", "data")]
 
 
+@pytest.mark.parametrize(
+    ("step", "attempt", "kept"), [("caf\udce9", 1, ("caf?", 1)), ("s", 2**70, ("s", None))], ids=repr
+)
+def test_an_event_that_sqlite_cannot_take_does_not_stop_the_others(
+    store: Store, step: str, attempt: int, kept: tuple[str, int | None]
+) -> None:
+    """A name that cannot be encoded, or a number that is too large, is written as well as can be."""
+    append(store, 1)
+    store.append("x", '{"n": 2}', run_id="run_1", step_id=step, attempt=attempt)
+    append(store, 3)
+    store.commit()
+    assert numbers(store) == [1, 2, 3]
+    assert store.log.read_after(0, 10)[1][4:6] == kept
+
+
 def test_ctrl_c_during_the_commit_writes_nothing_twice(store: Store) -> None:
     """An interrupt that arrives while the disk works finds the events written: they are not written again."""
     append(store, 1, 2)
