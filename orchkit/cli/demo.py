@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from orchkit.demo.scenario import Stage
 
 SCENARIO = "orchkit.demo.scenario"
-QUERY = 'orchkit sql "select decision, rationale from decision_traces"'
+QUERY = "select decision_point, decision, rationale from decision_traces where origin = 'user'"
 RETRIED = "ask_carrier"
 """The step in which there is something to see: a service that is down at first."""
 
@@ -81,13 +84,22 @@ def _print_stage(console: Console, stage: Stage) -> None:
 def _print_next(console: Console, store: Path, report: Path, picture: Path) -> None:
     """What was written, and where to look from here."""
     more = "" if store == DEFAULT_STORE else f" --store {shlex.quote(str(store))}"
+    program = _program()
     lines = (
         ("report", str(report)),
         ("picture", str(picture)),
         ("record", str(store)),
-        ("look on", f"orchkit show last{more}"),
-        ("", f"orchkit show last --step {RETRIED}{more}"),
-        ("", QUERY + more),
+        ("look on", f"{program} show last{more}"),
+        ("", f"{program} show last --step {RETRIED}{more}"),
+        ("", f'{program} sql "{QUERY}"{more}'),
     )
     for name, text in lines:  # to be copied, so not in a table, which would break them
         console.print(Text.assemble((f"{name:<9}", "dim"), text), soft_wrap=True)
+
+
+def _program() -> str:
+    """How this program can be called again: by its name, or, where that is not on the PATH, by its path."""
+    called = Path(sys.argv[0])
+    if shutil.which("orchkit") or called.name != "orchkit":
+        return "orchkit"
+    return shlex.quote(os.path.relpath(called))
