@@ -14,10 +14,11 @@ from orchkit.store.store import Store
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 SETUP = """
-import gc, os, sys, threading, time
+import gc, os, sys, threading, warnings
 from orchkit.errors import ForkedStoreError
 from orchkit.store.store import Store
 
+warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forking beside threads
 path = sys.argv[1]
 store = Store(path)
 store.record("x", {}, run_id="run_1")
