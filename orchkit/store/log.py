@@ -147,7 +147,7 @@ class SqliteLog:
                 # Also when Ctrl-C interrupted it after the fact: what has landed must not be written again.
                 if self._file.landed:
                     self._forget(len(rows), len(blobs))
-            if rows:
+            if rows and self._listeners:
                 self._tell([(first + index, *row) for index, row in enumerate(rows)])
 
     def _write_all(self, rows: list[Row], blobs: list[tuple[str, str]], *, strict: bool) -> int:
