@@ -31,6 +31,9 @@ class PolicyEngine:
           default: {hooks: [metrics]}
           casefile.*: {timeout: 30, retry: {strategy: fixed, delay: 1, max_attempts: 3}}
           casefile.create: {hooks: [metrics, audit]}
+
+    An operation is called ``domain.name`` when its method has a domain, else ``name``. ``hooks`` replaces
+    the default list, which is ``metrics`` and ``session_lifecycle``.
     """
 
     def __init__(self, policies: Iterable[OperationPolicy] = ()) -> None:
