@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness import Row
     from rich.console import Console
 
-WIDTH = 156
+WIDTH = 176
 VERDICTS = {"met": "[bold green]met[/]", "missed": "[bold red]missed[/]", "": ""}
 NOTES = """\
 Each measurement has a process and a folder of its own; the candidates of a section take turns, round after
@@ -23,9 +23,9 @@ round. Shown is the median of the rounds, and the smallest – the largest. Work
 made, and the workload is run once in small, before the time is taken.
 on disk: what is there before anything that depends on it begins (each attempt: also its start, before it
 runs), and whether it survives a power loss or only a killed process. × floor: over bare SQLite that writes
-one 200-byte row per record at the same guarantee, in the same process just before and after. × orchkit: the
-peer over orchkit sync of the same round (LangGraph exit: over orchkit exit; imports: over orchkit.open); 5
-means that the peer takes five times as long.
+one 200-byte row per record at the same guarantee, its WAL file at full size before, in the same process just
+before and after. × orchkit: the peer over orchkit sync of the same round (LangGraph exit: over orchkit exit;
+imports: over orchkit.open); 5 means that the peer takes five times as long.
 orchkit records every attempt and every decision, peers only results. Peers run in the shape that is fastest
 for them: DBOS W3 and W5 and LangGraph W2, W3 and W5 with sync functions; a chain in LangGraph is one node in
 a loop."""
