@@ -1,4 +1,4 @@
-"""What tests of workflows need: time that passes only when everybody is waiting for it."""
+"""Virtual time: it passes only when everybody is waiting for it."""
 
 from __future__ import annotations
 
