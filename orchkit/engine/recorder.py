@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 from orchkit.engine.groupcommit import GroupCommit, group_commit
 from orchkit.ids import new_id
@@ -90,6 +90,17 @@ class RunRecorder:
         self.event(ev.DECISION, {**fields, "origin": "engine"}, step_id, attempt)
 
 
+class TraceScope(Protocol):
+    """Where the decisions, the evidence and the progress of the running code go."""
+
+    step_id: str | None
+    attempt: int | None
+
+    def trace(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Take one of them; the payload is JSON-able. Called from any thread."""
+        ...
+
+
 class StepScope:
     """One step of one run, as code inside it sees it; also the `CallRecord` of its pipeline."""
 
@@ -99,6 +110,10 @@ class StepScope:
         self.recorder = recorder
         self.step_id = step_id
         self.attempt = attempt
+
+    def trace(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Put on the record what code inside the step says; see `TraceScope`."""
+        self.recorder.event(kind, payload, self.step_id, self.attempt)
 
     async def attempt_started(self, attempt: int) -> None:
         """Record the start of an attempt, durably: after a crash the record says what was in doubt."""
@@ -144,7 +159,7 @@ class StepScope:
 
 
 _EMPTY: Mapping[str, Any] = {}
-current_scope: ContextVar[StepScope | None] = ContextVar("orchkit_step", default=None)
+current_scope: ContextVar[TraceScope | None] = ContextVar("orchkit_step", default=None)
 """The step that the running code belongs to; carried into worker threads and tasks."""
 
 
@@ -164,7 +179,8 @@ def trace_decision(  # noqa: PLR0913 - the parts of a decision, all but two by k
 ) -> None:
     """Put a choice on the record of the step that is running.
 
-    Outside a run nothing is recorded, so that functions can be called and tested on their own.
+    Outside a run nothing is recorded, so that functions can be called on their own; a test of one sees with
+    `orchkit.testing.capture` what it traces.
 
     Args:
         point: What had to be decided, such as ``"choose_carrier"``.
@@ -190,7 +206,7 @@ def trace_decision(  # noqa: PLR0913 - the parts of a decision, all but two by k
     if evidence is not None:
         payload["evidence"] = [evidence] if isinstance(evidence, str) else list(evidence)
     _add_packed(payload, {"alternatives": alternatives, "input_data": input_data, "output_data": output_data})
-    scope.recorder.event(ev.DECISION, payload, scope.step_id, scope.attempt)
+    scope.trace(ev.DECISION, payload)
 
 
 def bundle_evidence(
@@ -235,7 +251,7 @@ def bundle_evidence(
         payload["confidence_score"] = float(confidence_score)
     if metadata is not None:
         payload["metadata"] = codec.pack(dict(metadata), "metadata").value
-    scope.recorder.event(ev.EVIDENCE, payload, scope.step_id, scope.attempt)
+    scope.trace(ev.EVIDENCE, payload)
     return evidence_id
 
 
@@ -250,7 +266,7 @@ def report_progress(fraction: float | None = None, message: str | None = None) -
     scope = current_scope.get()
     if scope is not None:
         payload = {"fraction": fraction, "message": message}
-        scope.recorder.event(ev.PROGRESS, payload, scope.step_id, scope.attempt)
+        scope.trace(ev.PROGRESS, payload)
 
 
 def _outcome(decision: Any) -> str:

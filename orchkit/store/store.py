@@ -38,16 +38,22 @@ class Store:
     """Durable records of one path (``runs.duckdb`` and, beside it, ``runs.duckdb-log``).
 
     Any number of processes may open the same path. Without a path everything is in memory.
+    ``make_log`` is called with the arguments of `SqliteLog`.
     """
 
     def __init__(
-        self, path: str | Path | None = None, *, clock: Clock | None = None, busy_timeout_s: float = 60.0
+        self,
+        path: str | Path | None = None,
+        *,
+        clock: Clock | None = None,
+        busy_timeout_s: float = 60.0,
+        make_log: Callable[..., SqliteLog] = SqliteLog,
     ) -> None:
         self.path = _checked(path)
         self.clock: Clock = clock or SystemClock()
         if self.log_path is not None and not self.log_path.exists():
             self._last_recorded()  # a file that is no history is refused before anything is written beside it
-        self.log = SqliteLog(self.log_path, clock=self.clock, first_after=self._last_recorded)
+        self.log = make_log(self.log_path, clock=self.clock, first_after=self._last_recorded)
         self._lease = Lease(self.log, "history", self.clock) if self.path else None
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
         self._ingest = Ingest(self.log, self.history)
