@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from socket import gethostname
 
-from orchkit.store.lease import process_alive
+from orchkit.store.process import process_alive
 
 CUT_OFF = "cut off"
 """How a run stands that was under way when its process ended, and what it was doing then."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from orchkit.cli.place import log_of
 from orchkit.store.filesystem import FileSystem, filesystem_of
-from orchkit.store.lease import Holder, process_alive
+from orchkit.store.lease import Holder
+from orchkit.store.process import process_alive
 from orchkit.store.schema import migrations
 
 LITTLE_SPACE = 200 * 1024 * 1024

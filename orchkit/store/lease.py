@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchkit.clock import Clock
 from orchkit.ids import new_id
 from orchkit.store.log import SqliteLog
+from orchkit.store.process import process_alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,28 +23,6 @@ class Holder:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
-
-
-def process_alive(pid: int) -> bool:
-    """Whether a process of this machine exists."""
-    if os.name == "nt":
-        return True  # asking would end it there; its lease runs out by itself
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _ended(pid)
-
-
-def _ended(pid: int) -> bool:
-    """Whether a process has ended and only waits for its parent to notice (where the system tells)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[:1] in (["Z"], ["X"])
 
 
 class Lease:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from orchkit.clock import Clock, SystemClock
 from orchkit.errors import StoreClosedError, StoreError
@@ -22,6 +22,8 @@ Row = tuple[int, str, str | None, str | None, int | None, str]
 StoredRow = tuple[int, int, str, str | None, str | None, int | None, str]
 """The same with its ``seq`` in front."""
 Listener = Callable[[list[StoredRow]], None]
+Statement = tuple[str, tuple[Any, ...]]
+T = TypeVar("T")
 
 TRIM_ROWS = 5_000
 TRUNCATE_ROWS = 1_000_000
@@ -90,6 +92,7 @@ class SqliteLog:
         self._clock = clock or SystemClock()
         self._buffer: list[Row] = []
         self._blobs: list[tuple[str, str]] = []
+        self._attached: list[Statement] = []
         self._closed = False
         self._durable_to = 0  # the buffer up to here, or something before, must survive a power loss
         self._buffer_lock = threading.Lock()
@@ -124,6 +127,11 @@ class SqliteLog:
         with self._buffer_lock:
             self._blobs.append((digest, data))
 
+    def attach(self, sql: str, params: tuple[Any, ...]) -> None:
+        """Buffer a change of another table of the log, to be made in the transaction of these events."""
+        with self._buffer_lock:
+            self._attached.append((sql, params))
+
     @property
     def pending(self) -> int:
         """How many events are buffered and not yet committed."""
@@ -138,40 +146,57 @@ class SqliteLog:
         """
         with self._commit_lock:
             with self._buffer_lock:
-                rows, blobs, strict = self._buffer[:], self._blobs[:], self._durable_to > 0
-            if not rows and not blobs:
+                batch = _Batch(self._buffer[:], self._blobs[:], self._attached[:], self._durable_to > 0)
+            if not batch:
                 return
             try:
-                first = self._write_all(rows, blobs, strict=strict)
+                first = self._write_all(batch)
             finally:
                 # Also when Ctrl-C interrupted it after the fact: what has landed must not be written again.
                 if self._file.landed:
-                    self._forget(len(rows), len(blobs))
-            if rows and self._listeners:
-                self._tell([(first + index, *row) for index, row in enumerate(rows)])
+                    self._forget(batch)
+            self._tell(first, batch.rows)
 
-    def _write_all(self, rows: list[Row], blobs: list[tuple[str, str]], *, strict: bool) -> int:
+    def _write_all(self, batch: _Batch) -> int:
         try:
-            return self._write(rows, blobs, strict=strict)
+            return self._write(batch)
         except (UnicodeError, OverflowError):
             # One event that SQLite cannot take must not keep all the others from being written.
-            return self._write(list(map(_storable, rows)), blobs, strict=strict)
+            return self._write(batch._replace(rows=list(map(_storable, batch.rows))))
 
-    def _write(self, rows: list[Row], blobs: list[tuple[str, str]], *, strict: bool) -> int:
-        with self._file.transaction(strict=strict) as connection:
-            if blobs:
-                connection.executemany("INSERT OR IGNORE INTO blob VALUES (?, ?)", blobs)
-            connection.executemany(_INSERT, rows)
-            # AUTOINCREMENT numbers are consecutive within a transaction, so the last tells the first.
-            last: int = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
-        return last - len(rows) + 1
+    def _write(self, batch: _Batch) -> int:
+        with self._file.transaction(strict=batch.strict) as connection:
+            if batch.blobs:
+                connection.executemany("INSERT OR IGNORE INTO blob VALUES (?, ?)", batch.blobs)
+            for sql, params in batch.attached:
+                connection.execute(sql, params)
+            return _insert(connection, batch.rows)
 
-    def _forget(self, rows: int, blobs: int) -> None:
+    def _forget(self, batch: _Batch) -> None:
         with self._buffer_lock:
-            del self._buffer[:rows], self._blobs[:blobs]
-            self._durable_to = max(0, self._durable_to - rows)
+            del self._buffer[: len(batch.rows)], self._blobs[: len(batch.blobs)]
+            del self._attached[: len(batch.attached)]
+            self._durable_to = max(0, self._durable_to - len(batch.rows))
 
-    def _tell(self, stored: list[StoredRow]) -> None:
+    def transact(
+        self, decide: Callable[[sqlite3.Connection], tuple[T, list[Row]]], *, strict: bool = False
+    ) -> T:
+        """Decide something in a write transaction, and append what is to be said of it in the same one.
+
+        What was buffered before is committed first, so that the decision sees it. Raises `StoreError`.
+        """
+        with self._commit_lock:
+            self.commit()
+            with self._file.transaction(strict=strict) as connection:
+                answer, rows = decide(connection)
+                first = _insert(connection, rows)
+            self._tell(first, rows)
+        return answer
+
+    def _tell(self, first: int, rows: list[Row]) -> None:
+        if not rows or not self._listeners:
+            return
+        stored = [(first + index, *row) for index, row in enumerate(rows)]
         for listener in tuple(self._listeners):
             try:
                 listener(stored)
@@ -290,6 +315,26 @@ class SqliteLog:
             finally:
                 self._closed = True
                 self._file.close()
+
+
+class _Batch(NamedTuple):
+    """What goes to disk in one transaction."""
+
+    rows: list[Row]
+    blobs: list[tuple[str, str]]
+    attached: list[Statement]
+    strict: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.blobs or self.attached)
+
+
+def _insert(connection: sqlite3.Connection, rows: list[Row]) -> int:
+    """Insert events; returns the ``seq`` of the first."""
+    connection.executemany(_INSERT, rows)
+    # AUTOINCREMENT numbers are consecutive within a transaction, so the last tells the first.
+    last: int = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
+    return last - len(rows) + 1
 
 
 def _storable(row: Row) -> Row:

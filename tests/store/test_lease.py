@@ -12,7 +12,8 @@ import duckdb
 import pytest
 
 from orchkit.clock import SystemClock
-from orchkit.store.lease import Lease, process_alive
+from orchkit.store.lease import Lease
+from orchkit.store.process import process_alive
 from orchkit.store.log import SqliteLog
 from orchkit.store.store import Store
 from orchkit.testing import FakeClock

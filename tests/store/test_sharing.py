@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchkit.errors import StoreBusyError
-from orchkit.store.lease import process_alive
+from orchkit.store.process import process_alive
 from orchkit.store.store import Store
 
 Process = subprocess.Popen[str]

@@ -173,7 +173,7 @@ def test_a_log_of_a_newer_orchkit_is_refused(path: Path) -> None:
     connection.close()
     with pytest.raises(StoreVersionError, match="upgrade orchkit") as caught:
         Store(path)
-    assert (caught.value.found, caught.value.supported) == (99, 1)
+    assert (caught.value.found, caught.value.supported) == (99, 2)
 
 
 def test_a_history_of_a_newer_orchkit_is_refused(path: Path, open_store: Callable[..., Store]) -> None:

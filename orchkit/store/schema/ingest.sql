@@ -3,11 +3,13 @@ INSERT INTO event SELECT seq, ts, kind, run_id, step_id, attempt, payload FROM b
 
 INSERT INTO run_start
 SELECT seq, ts, run_id, p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11],
-       TRY_CAST(p[12] AS INTEGER), p[13]
+       TRY_CAST(p[12] AS INTEGER), p[13], p[14], j, p[15]
 FROM (
     SELECT seq, ts, run_id, json_extract_string(payload, [
         '$.kind', '$.name', '$.workflow_id', '$.definition_hash', '$.user_id', '$.session_id', '$.casefile_id',
-        '$.request_id', '$.durability', '$.parent_run_id', '$.parent_step_id', '$.pid', '$.host']) AS p
+        '$.request_id', '$.durability', '$.parent_run_id', '$.parent_step_id', '$.pid', '$.host', '$.born',
+        '$.forked_from.run_id']) AS p,
+        json_extract(payload, '$.code') AS j
     FROM batch WHERE kind = 'run.started'
 );
 
@@ -16,6 +18,14 @@ SELECT seq, ts, run_id, payload ->> '$.status', payload ->> '$.error' FROM batch
 
 INSERT INTO run_gate SELECT seq, ts, run_id, kind FROM batch WHERE kind = 'run.paused';
 INSERT INTO run_gate SELECT seq, ts, run_id, kind FROM batch WHERE kind = 'run.resumed';
+
+-- Only who takes a run up again says which process it is; a run that was paused goes on in its own.
+INSERT INTO run_resume
+SELECT seq, ts, run_id, TRY_CAST(p[1] AS INTEGER), p[2], p[3]
+FROM (
+    SELECT seq, ts, run_id, json_extract_string(payload, ['$.pid', '$.host', '$.born']) AS p
+    FROM batch WHERE kind = 'run.resumed'
+) WHERE p[1] IS NOT NULL;
 
 INSERT INTO step_start
 SELECT seq, ts, run_id, step_id, p[1], p[2], p[3], j
@@ -60,4 +70,33 @@ FROM (
         json_extract_string(payload, ['$.evidence_id', '$.type', '$.source', '$.confidence_score', '$.hash']) AS p,
         json_extract(payload, ['$.data', '$.metadata']) AS j
     FROM batch WHERE kind = 'evidence'
+);
+
+INSERT INTO step_source
+SELECT seq, ts, run_id, step_id, p[1], p[2], p[3]
+FROM (
+    SELECT seq, ts, run_id, step_id, json_extract_string(payload, ['$.how', '$.run_id', '$.step_id']) AS p
+    FROM batch WHERE kind = 'step.reused'
+);
+
+INSERT INTO claim_event
+SELECT seq, ts, 'acquired', p[1], p[2], p[3], p[4], 'PROCESSING', TRY_CAST(p[5] AS BIGINT), TRY_CAST(p[6] AS INTEGER), p[7], NULL
+FROM (
+    SELECT seq, ts, json_extract_string(payload, [
+        '$.key', '$.name', '$.run_id', '$.fingerprint', '$.expires_us', '$.execution', '$.reason']) AS p
+    FROM batch WHERE kind = 'claim.acquired'
+);
+
+INSERT INTO claim_event
+SELECT seq, ts, 'settled', p[1], p[2], p[3], NULL, p[4], NULL, NULL, NULL, p[5]
+FROM (
+    SELECT seq, ts, json_extract_string(payload, ['$.key', '$.name', '$.run_id', '$.status', '$.error']) AS p
+    FROM batch WHERE kind = 'claim.settled'
+);
+
+INSERT INTO claim_event
+SELECT seq, ts, 'replayed', p[1], p[2], p[3], NULL, NULL, NULL, NULL, NULL, NULL
+FROM (
+    SELECT seq, ts, json_extract_string(payload, ['$.key', '$.name', '$.run_id']) AS p
+    FROM batch WHERE kind = 'claim.replayed'
 );

@@ -32,25 +32,36 @@ WITH first_start AS (
     SELECT * FROM run_start QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq) = 1
 ), gate AS (
     SELECT run_id, arg_max(kind, seq) AS last_kind FROM run_gate GROUP BY run_id
+), taken_up AS (
+    SELECT * FROM run_resume QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1
 )
 SELECT s.run_id, s.kind, s.name, s.workflow_id, s.definition_hash,
        coalesce(e.status, CASE WHEN g.last_kind = 'run.paused' THEN 'paused' ELSE 'running' END) AS status,
        s.user_id, s.session_id, s.casefile_id, s.request_id, s.durability, s.parent_run_id, s.parent_step_id,
        at_us(s.ts) AS started_at, at_us(e.ts) AS finished_at, (e.ts - s.ts) / 1000.0 AS duration_ms, e.error,
-       s.pid, s.host
-FROM first_start s LEFT JOIN run_ends() e ON e.run_id = s.run_id LEFT JOIN gate g ON g.run_id = s.run_id;
+       coalesce(t.pid, s.pid) AS pid, coalesce(t.host, s.host) AS host,
+       CASE WHEN t.pid IS NULL THEN s.born ELSE t.born END AS born, s.source_run_id
+FROM first_start s LEFT JOIN run_ends() e ON e.run_id = s.run_id LEFT JOIN gate g ON g.run_id = s.run_id
+    LEFT JOIN taken_up t ON t.run_id = s.run_id;
 
+-- An attempt without an end goes on, or it was under way when its process ended: then it is in doubt.
 CREATE OR REPLACE VIEW attempts AS
 SELECT run_id, step_id, attempt, status, at_us(started_us) AS started_at, at_us(ts) AS finished_at,
        duration_us / 1000.0 AS duration_ms, error, error_type, abandoned
 FROM attempt_end
 UNION ALL
-SELECT e.run_id, e.step_id, e.attempt, 'running', at_us(e.ts), NULL, NULL, NULL, NULL, FALSE
-FROM event e JOIN open_runs() o ON o.run_id = e.run_id LEFT JOIN (
+SELECT e.run_id, e.step_id, e.attempt, CASE WHEN e.seq < o.taken_up THEN 'in_doubt' ELSE 'running' END, at_us(e.ts),
+       NULL, NULL, NULL, NULL, FALSE
+FROM event e JOIN (
+    SELECT run_id, max(seq) AS taken_up, bool_or(open) AS open
+    FROM (SELECT run_id, NULL AS seq, TRUE AS open FROM open_runs()
+          UNION ALL SELECT run_id, seq, FALSE FROM run_resume)
+    GROUP BY run_id
+) o ON o.run_id = e.run_id LEFT JOIN (
     SELECT a.run_id, a.step_id, a.attempt, max(a.seq) AS seq
-    FROM attempt_end a JOIN open_runs() o ON o.run_id = a.run_id GROUP BY ALL
+    FROM attempt_end a WHERE a.run_id IN (SELECT run_id FROM open_runs() UNION SELECT run_id FROM run_resume) GROUP BY ALL
 ) a ON a.run_id = e.run_id AND a.step_id = e.step_id AND a.attempt = e.attempt
-WHERE e.kind = 'attempt.started' AND (a.seq IS NULL OR a.seq < e.seq);
+WHERE e.kind = 'attempt.started' AND (a.seq IS NULL OR a.seq < e.seq) AND (o.open OR e.seq < o.taken_up);
 
 CREATE OR REPLACE VIEW steps AS
 SELECT f.run_id, f.step_id, f.name, f.node_type, s.parent, f.status, f.attempts,
@@ -69,7 +80,7 @@ WHERE f.seq IS NULL OR f.seq < s.seq;
 
 CREATE OR REPLACE VIEW decision_traces AS
 SELECT d.seq, d.run_id, r.request_id, d.step_id, d.attempt,
-       row_number() OVER (PARTITION BY d.run_id ORDER BY d.seq) AS sequence_number,
+       row_number() OVER (PARTITION BY coalesce(r.request_id, d.run_id) ORDER BY d.seq) AS sequence_number,
        d.point AS decision_point, d.decision, d.rationale, as_json(d.alternatives) AS alternatives,
        as_json(d.input_data) AS input_data, as_json(d.output_data) AS output_data,
        as_json(d.evidence) AS evidence, d.duration_ms, d.origin,
@@ -95,3 +106,23 @@ SELECT session_id,
 FROM (SELECT *, payload ->> '$.session_id' AS session_id FROM event WHERE kind LIKE 'session.%')
 GROUP BY session_id
 HAVING bool_or(kind = 'session.created');
+
+-- One row per key, as it stands. What became of a key before (expired, failed, taken over) is in the events.
+CREATE OR REPLACE VIEW idempotency_keys AS
+SELECT request_id, arg_max(orchestrator_name, seq) AS orchestrator_name,
+       arg_max(status, seq) FILTER (kind <> 'replayed') AS status,
+       arg_max(fingerprint, seq) FILTER (kind = 'acquired') AS fingerprint,
+       arg_max(run_id, seq) FILTER (kind = 'acquired') AS run_id,
+       at_us(arg_max(ts, seq) FILTER (kind = 'acquired' AND reason IS DISTINCT FROM 'taken over')) AS created_at,
+       at_us(arg_max(expires_us, seq) FILTER (kind = 'acquired')) AS expires_at,
+       at_us(CASE WHEN arg_max(kind, seq) FILTER (kind <> 'replayed') = 'settled' THEN max(ts) FILTER (kind = 'settled') END)
+           AS completed_at,
+       CASE WHEN arg_max(kind, seq) FILTER (kind <> 'replayed') = 'settled' THEN arg_max_null(error, seq) FILTER (kind = 'settled') END
+           AS error,
+       count(*) FILTER (kind = 'replayed') AS replays,
+       max(execution) AS executions
+FROM claim_event GROUP BY request_id;
+
+-- Which recorded results are shared, and with whom: `how` is fork, cache or resume.
+CREATE OR REPLACE VIEW lineage AS
+SELECT run_id, step_id, how, source_run_id, source_step_id, at_us(ts) AS reused_at FROM step_source;

@@ -1,0 +1,107 @@
+"""Which process this is, and whether another one still exists."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+
+class Standing(Enum):
+    """What can be said of a process from here."""
+
+    ALIVE = "alive"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+    """On another machine, or in another container: only a lease can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process, told from a later one that was given the same number."""
+
+    pid: int
+    host: str
+    born: str | None = None
+    """``boot/namespace/start``, all three as Linux names them; None where the system does not say."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def this_process() -> Process:
+    """The process we are in."""
+    return _described(os.getpid())
+
+
+@functools.lru_cache(maxsize=4)
+def _described(pid: int) -> Process:
+    return Process(pid, socket.gethostname(), _born(pid))
+
+
+def standing(process: Process) -> Standing:
+    """Whether a process still exists.
+
+    A zombie does not, nor one whose number belongs to another process now, nor one from before the last
+    reboot. In a container that was restarted numbers repeat at once, so the number alone says little.
+    """
+    here = this_process()
+    if process.host != here.host:
+        return Standing.UNKNOWN
+    if process.born is not None and here.born is not None:
+        boot, namespace, _ = process.born.split("/")
+        our_boot, our_namespace, _ = here.born.split("/")
+        if boot != our_boot:
+            return Standing.GONE
+        if namespace != our_namespace:
+            return Standing.UNKNOWN
+        return Standing.ALIVE if _born(process.pid) == process.born else Standing.GONE
+    if os.name == "nt":
+        return Standing.UNKNOWN  # asking would end it there
+    return Standing.ALIVE if process_alive(process.pid) else Standing.GONE
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process of this machine has this number (on Windows always, because asking would end it)."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    fields = _stat(pid)
+    return not fields or fields[0] not in ("Z", "X")
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of Linux's ``/proc/PID/stat`` from the third on; empty elsewhere, and when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    # The second field is the name, in parentheses, and may contain anything.
+    return text.rpartition(")")[2].split()
+
+
+def _born(pid: int) -> str | None:
+    fields = _stat(pid)
+    if len(fields) < 20 or fields[0] in ("Z", "X"):
+        return None
+    origin = _origin()
+    return origin and f"{origin}/{fields[19]}"  # field 22: when it started, in clock ticks since boot
+
+
+@functools.lru_cache(maxsize=1)
+def _origin() -> str | None:
+    """The boot of this machine and the namespace in which its numbers mean what they say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return None
+    return f"{boot}/{namespace}"
