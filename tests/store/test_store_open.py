@@ -14,6 +14,7 @@ import pytest
 from orchkit.errors import StoreBusyError, StoreError, StoreVersionError
 from orchkit.store.log import SqliteLog
 from orchkit.store.sqlite import SqliteFile
+from orchkit.store.schema import migrations
 from orchkit.store.store import Store
 
 CREATE = """
@@ -173,7 +174,7 @@ def test_a_log_of_a_newer_orchkit_is_refused(path: Path) -> None:
     connection.close()
     with pytest.raises(StoreVersionError, match="upgrade orchkit") as caught:
         Store(path)
-    assert (caught.value.found, caught.value.supported) == (99, 2)
+    assert (caught.value.found, caught.value.supported) == (99, migrations("log")[-1][0])
 
 
 def test_a_history_of_a_newer_orchkit_is_refused(path: Path, open_store: Callable[..., Store]) -> None:
@@ -181,6 +182,7 @@ def test_a_history_of_a_newer_orchkit_is_refused(path: Path, open_store: Callabl
     with Store(path) as old:
         old.query("SELECT 1")
     with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO meta SELECT 'was', value FROM meta WHERE key = 'schema_version'")
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     store = open_store()
     store.record("x", {})
@@ -188,7 +190,8 @@ def test_a_history_of_a_newer_orchkit_is_refused(path: Path, open_store: Callabl
         store.query("SELECT 1")
     assert len(store.log.read_after(0, 10)) == 1
     with duckdb.connect(str(path)) as connection:
-        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+        was = "(SELECT value FROM meta WHERE key = 'was')"
+        connection.execute(f"UPDATE meta SET value = {was} WHERE key = 'schema_version'")
     assert store.query("SELECT count(*) FROM events") == [(1,)]
 
 

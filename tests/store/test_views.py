@@ -23,7 +23,8 @@ COLUMNS = {
         run_id VARCHAR, kind VARCHAR, name VARCHAR, workflow_id VARCHAR, definition_hash VARCHAR,
         status VARCHAR, user_id VARCHAR, session_id VARCHAR, casefile_id VARCHAR, request_id VARCHAR,
         durability VARCHAR, parent_run_id VARCHAR, parent_step_id VARCHAR, started_at TIMESTAMPTZ,
-        finished_at TIMESTAMPTZ, duration_ms DOUBLE, error VARCHAR, pid INTEGER, host VARCHAR""",
+        finished_at TIMESTAMPTZ, duration_ms DOUBLE, error VARCHAR, pid INTEGER, host VARCHAR,
+        born VARCHAR, source_run_id VARCHAR""",
     "steps": """
         run_id VARCHAR, step_id VARCHAR, name VARCHAR, node_type VARCHAR, parent VARCHAR, status VARCHAR,
         attempts INTEGER, scheduled_at TIMESTAMPTZ, finished_at TIMESTAMPTZ, duration_ms DOUBLE, input JSON,
@@ -43,6 +44,13 @@ COLUMNS = {
     "sessions": """
         session_id VARCHAR, user_id VARCHAR, casefile_id VARCHAR, status VARCHAR, created_at TIMESTAMPTZ,
         closed_at TIMESTAMPTZ, executions BIGINT""",
+    "idempotency_keys": """
+        request_id VARCHAR, orchestrator_name VARCHAR, status VARCHAR, fingerprint VARCHAR, run_id VARCHAR,
+        created_at TIMESTAMPTZ, expires_at TIMESTAMPTZ, completed_at TIMESTAMPTZ, error VARCHAR,
+        replays BIGINT, executions INTEGER""",
+    "lineage": """
+        run_id VARCHAR, step_id VARCHAR, how VARCHAR, source_run_id VARCHAR, source_step_id VARCHAR,
+        reused_at TIMESTAMPTZ""",
 }
 
 
