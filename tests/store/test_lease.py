@@ -13,8 +13,8 @@ import pytest
 
 from orchkit.clock import SystemClock
 from orchkit.store.lease import Lease
-from orchkit.store.process import process_alive
 from orchkit.store.log import SqliteLog
+from orchkit.store.process import process_alive
 from orchkit.store.store import Store
 from orchkit.testing import FakeClock
 

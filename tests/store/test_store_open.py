@@ -13,8 +13,8 @@ import pytest
 
 from orchkit.errors import StoreBusyError, StoreError, StoreVersionError
 from orchkit.store.log import SqliteLog
-from orchkit.store.sqlite import SqliteFile
 from orchkit.store.schema import migrations
+from orchkit.store.sqlite import SqliteFile
 from orchkit.store.store import Store
 
 CREATE = """
