@@ -203,6 +203,8 @@ def open(
         PolicyError: The policies cannot be read.
         StoreError: The folder does not exist, or the file cannot be used.
         StoreVersionError: The store was written by a newer orchkit.
+
+    For a store that you made yourself, such as `orchkit.testing.MemoryStore`, call `Kit` with it.
     """
     check_durability(durability)
     chosen = PolicyEngine.of(policies)
