@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from orchkit.testing.capture import BundledEvidence, ReportedProgress, TracedDecision, Traces, capture
 from orchkit.testing.clock import START_US, FakeClock
+from orchkit.testing.memory import MemoryStore
 
-__all__ = ["START_US", "FakeClock"]
+__all__ = [
+    "START_US",
+    "BundledEvidence",
+    "FakeClock",
+    "MemoryStore",
+    "ReportedProgress",
+    "TracedDecision",
+    "Traces",
+    "capture",
+]
