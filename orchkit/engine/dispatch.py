@@ -220,7 +220,15 @@ class Orchestrator:
             scope.decided("execution_mode", "dry_run", "the directives ask for a dry run", {})
             return "dry_run", None
         kwargs = {**params, **operation.services} if operation.services else params
-        call = Call(partial(operation.body, kwargs), scope, self.clock, self.rng, operation.in_thread)
+        call = Call(
+            partial(operation.body, kwargs),
+            scope,
+            self.clock,
+            self.rng,
+            operation.in_thread,
+            attempt=scope.attempt or 0,
+            forgiven=scope.forgiven,
+        )
         output = await operation.pipeline(call)
         return "success", output
 

@@ -104,12 +104,17 @@ class TraceScope(Protocol):
 class StepScope:
     """One step of one run, as code inside it sees it; also the `CallRecord` of its pipeline."""
 
-    __slots__ = ("attempt", "recorder", "step_id")
+    __slots__ = ("attempt", "forgiven", "recorder", "step_id")
 
-    def __init__(self, recorder: RunRecorder, step_id: str | None, attempt: int | None = None) -> None:
+    def __init__(
+        self, recorder: RunRecorder, step_id: str | None, attempt: int | None = None, forgiven: int = 0
+    ) -> None:
         self.recorder = recorder
         self.step_id = step_id
         self.attempt = attempt
+        """The number of the attempt that runs or ran last; at first, of the last one before a crash."""
+        self.forgiven = forgiven
+        """How many attempts before a crash do not count towards the limit of its retry policy."""
 
     def trace(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Put on the record what code inside the step says; see `TraceScope`."""

@@ -65,7 +65,9 @@ class Call:
     abandons: bool = False
     """Whether a body that overruns goes on in its thread (a sync function)."""
     attempt: int = 0
-    """Attempts begun so far."""
+    """Attempts begun so far; above 0 at the start when some were made before a crash: numbering goes on."""
+    forgiven: int = 0
+    """How many of those do not count towards the limit (the step of an ended run is taken up again)."""
     total: Limit | None = None
     """The limit around all attempts, once it is running."""
     deadline: TimeoutExceededError | None = field(default=None)
@@ -183,7 +185,7 @@ class Retry:
                 raise  # the record could not be written: trying again would repeat the effect, unrecorded
             except Exception as error:
                 elapsed = call.clock.monotonic() - start
-                verdict = decide(self.policy, call.attempt, error, elapsed, call.rng)
+                verdict = decide(self.policy, call.attempt - call.forgiven, error, elapsed, call.rng)
                 call.record.decided(
                     "retry",
                     "retry" if verdict.retry else "give_up",

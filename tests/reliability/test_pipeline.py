@@ -46,8 +46,9 @@ class Record:
         *,
         abandoned: bool = False,
     ) -> None:
-        assert self.attempts[attempt - 1] == f"{attempt} running"
-        self.attempts[attempt - 1] = f"{attempt} {status}{' abandoned' if abandoned else ''}"
+        self.attempts[self.attempts.index(f"{attempt} running")] = (
+            f"{attempt} {status}{' abandoned' if abandoned else ''}"
+        )
         self.durations.append(duration_s)
 
     def decided(self, point: str, decision: str, rationale: str, inputs: Mapping[str, Any]) -> None:
@@ -148,6 +149,25 @@ def test_the_last_error_is_raised(clock: FakeClock) -> None:
     last = OSError("second")
     output, _ = perform(clock, Service(clock, OSError("first"), last), RetryPolicy(max_attempts=2))
     assert output is last
+
+
+@pytest.mark.parametrize(
+    ("before", "forgiven", "made"),
+    [
+        (2, 0, ["3 failed"]),
+        (2, 1, ["3 failed", "4 failed"]),
+        (2, 2, ["3 failed", "4 failed", "5 failed"]),
+        (7, 0, ["8 failed"]),
+    ],
+)
+def test_attempts_before_a_crash_are_numbered_and_counted(
+    clock: FakeClock, before: int, forgiven: int, made: list[str]
+) -> None:
+    """Numbering goes on after them, those not forgiven count, and one attempt is made in any case."""
+    service = Service(clock, *[OSError() for _ in range(9)])
+    _, record = perform(clock, service, RetryPolicy(max_attempts=3), attempt=before, forgiven=forgiven)
+    assert record.attempts == made
+    assert record.decisions[-1][1] == "give_up"
 
 
 def test_max_elapsed_is_never_overshot(clock: FakeClock) -> None:
