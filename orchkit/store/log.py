@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -164,8 +164,15 @@ class SqliteLog:
             # One event that SQLite cannot take must not keep all the others from being written.
             return self._write(batch._replace(rows=list(map(_storable, batch.rows))))
 
+    def writing(self, *, strict: bool) -> AbstractContextManager[sqlite3.Connection]:
+        """The transaction of what somebody waits for: events, large values, claims, states.
+
+        Not of housekeeping. A log that is to fail at a given moment, for a test, overrides it.
+        """
+        return self._file.transaction(strict=strict)
+
     def _write(self, batch: _Batch) -> int:
-        with self._file.transaction(strict=batch.strict) as connection:
+        with self.writing(strict=batch.strict) as connection:
             if batch.blobs:
                 connection.executemany("INSERT OR IGNORE INTO blob VALUES (?, ?)", batch.blobs)
             for sql, params in batch.attached:
@@ -187,7 +194,7 @@ class SqliteLog:
         """
         with self._commit_lock:
             self.commit()
-            with self._file.transaction(strict=strict) as connection:
+            with self.writing(strict=strict) as connection:
                 answer, rows = decide(connection)
                 first = _insert(connection, rows)
             self._tell(first, rows)
@@ -279,7 +286,7 @@ class SqliteLog:
 
         Returns the new version. Raises `StateConflictError` when somebody else was faster.
         """
-        with self._file.transaction(strict=True) as connection:
+        with self.writing(strict=True) as connection:
             row = connection.execute(
                 "SELECT version FROM state WHERE kind = ? AND key = ?", (kind, key)
             ).fetchone()
