@@ -14,6 +14,11 @@
     ├── ExecutionError                  something failed while running
     │   ├── WorkflowExecutionError        .run_id, .step_id, .attempt, .cause
     │   ├── OperationError                .operation, .run_id, .cause
+    │   ├── OrchestrationError            .name, .request_id, .run_id, .cause
+    │   │   ├── DuplicateRequestError       the same request is being executed: .holder
+    │   │   └── IdempotencyConflictError    the same key with another input: .differences
+    │   ├── RunInProgressError            .run_id, .holder: it goes on elsewhere
+    │   ├── CodeChangedError              .run_id, .changes: what was edited since it ran
     │   ├── UnresolvedReferenceError      .reference
     │   ├── ConditionError                .expression, .operands
     │   ├── TimeoutExceededError (TimeoutError)  .seconds, .scope
@@ -153,6 +158,79 @@ class OperationError(ExecutionError):
     def __init__(self, operation: str, cause: str, *, run_id: str | None = None) -> None:
         self.operation, self.cause, self.run_id = operation, cause, run_id
         super().__init__(f"operation {operation!r} failed: {cause}")
+
+
+class OrchestrationError(ExecutionError):
+    """An orchestrator (or what else was executed under an idempotency key) failed, now or before."""
+
+    def __init__(
+        self, name: str, request_id: str, cause: str, *, run_id: str | None = None, text: str | None = None
+    ) -> None:
+        self.name, self.request_id, self.cause, self.run_id = name, request_id, cause, run_id
+        super().__init__(text or f"{name} failed for request {request_id!r}: {cause}")
+
+
+class DuplicateRequestError(OrchestrationError):
+    """The same request is being executed right now; ``on_in_flight="wait"`` waits for its result."""
+
+    def __init__(self, name: str, request_id: str, holder: str, *, run_id: str | None = None) -> None:
+        self.holder = holder
+        cause = f"it is being executed by {holder}"
+        hint = 'wait for its result with on_in_flight="wait"'
+        text = f"request {request_id!r} of {name} is in flight: {cause}; {hint}"
+        super().__init__(name, request_id, cause, run_id=run_id, text=text)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field in which two inputs differ; ``MISSING`` stands for a field that one of them has not."""
+
+    path: str
+    recorded: Any
+    given: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: recorded {_short(self.recorded)}, given {_short(self.given)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class IdempotencyConflictError(OrchestrationError):
+    """A key was used again with another input; ``differences`` names each field."""
+
+    def __init__(
+        self, name: str, request_id: str, differences: Sequence[Difference], *, run_id: str | None = None
+    ) -> None:
+        self.differences: tuple[Difference, ...] = tuple(differences)
+        shown = [str(difference) for difference in self.differences[:5]]
+        more = len(self.differences) - len(shown)
+        shown += [f"and {more} more"] if more else []
+        cause = "; ".join(shown) or "the recorded input is not the one given"
+        hint = "use another key for another input"
+        text = f"request {request_id!r} of {name} was made with another input: {cause} ({hint})"
+        super().__init__(name, request_id, cause, run_id=run_id, text=text)
+
+
+class RunInProgressError(ExecutionError):
+    """A run cannot be taken up, or removed, because it is still going on."""
+
+    def __init__(self, run_id: str, holder: str) -> None:
+        self.run_id, self.holder = run_id, holder
+        super().__init__(f"run {run_id} is still going on in {holder}")
+
+
+class CodeChangedError(ExecutionError):
+    """A run was to be resumed with ``on_change="error"``, and what it ran has been edited since."""
+
+    def __init__(self, run_id: str, changes: Sequence[str]) -> None:
+        self.run_id = run_id
+        self.changes: tuple[str, ...] = tuple(changes)
+        listed = "\n".join(f"  - {change}" for change in self.changes)
+        hint = 'resume with on_change="rerun" or "keep"'
+        super().__init__(f"run {run_id} ran other code ({hint}):\n{listed}")
 
 
 class UnresolvedReferenceError(ExecutionError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,13 +20,14 @@ from orchkit.errors import CodecError
 from orchkit.store import arrays, classes, values
 from orchkit.store.notes import Note, Packed, Path, path_text, type_name
 
-__all__ = ["BLOB_BYTES", "Packed", "content_hash", "dumps", "loads", "pack", "unpack"]
+__all__ = ["BLOB_BYTES", "Packed", "canonical", "content_hash", "dumps", "loads", "pack", "unpack"]
 
 BLOB_BYTES = 64 * 1024
 """Encoded values larger than this are stored once, by content hash."""
 MAX_DEPTH = 150
 """Levels of nesting; beyond 200 the JSON could not be read again."""
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _ADVICE = "return plain data, a dataclass or a pydantic model"
 _PLAIN = frozenset({bool, type(None)})
 _LONG = 10**4000  # Python reads no longer decimal numbers
@@ -58,6 +60,11 @@ def _valid(value: Any) -> Any:
 def loads(text: str | bytes) -> Any:
     """The value of a JSON text."""
     return from_json(text, allow_inf_nan=True)
+
+
+def canonical(value: Any) -> str:
+    """JSON text of a packed value that does not depend on the order in which its fields were set."""
+    return _canonical(value)
 
 
 def content_hash(text: str) -> str:

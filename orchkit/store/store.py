@@ -15,12 +15,14 @@ from orchkit.clock import Clock, SystemClock
 from orchkit.errors import ForkedStoreError, StoreBusyError, StoreError
 from orchkit.model.event import Event
 from orchkit.store import codec
+from orchkit.store.claims import Claims
 from orchkit.store.frames import Params, only_reading, to_frame, to_rows
 from orchkit.store.history import History
 from orchkit.store.housekeeper import Housekeeper
 from orchkit.store.ingest import Ingest
 from orchkit.store.lease import Holder, Lease
 from orchkit.store.log import Listener, SqliteLog, StateRecord
+from orchkit.store.openruns import OpenRuns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +56,8 @@ class Store:
         if self.log_path is not None and not self.log_path.exists():
             self._last_recorded()  # a file that is no history is refused before anything is written beside it
         self.log = make_log(self.log_path, clock=self.clock, first_after=self._last_recorded)
+        self.claims = Claims(self.log, self.clock)
+        self.open_runs = OpenRuns(self.log, self.clock)
         self._lease = Lease(self.log, "history", self.clock) if self.path else None
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
         self._ingest = Ingest(self.log, self.history)
@@ -66,6 +70,8 @@ class Store:
         self._known_blobs: set[str] = set()
         self._close_lock = threading.Lock()
         self._closed = False
+        with suppress(StoreError):  # what cannot be removed now (the disk is full, say) can wait
+            self.claims.remove_expired()
         _close_at_exit(self)
 
     @property
@@ -227,6 +233,7 @@ class Store:
                     with suppress(StoreBusyError):
                         self._ingest.run()
             finally:
+                self.claims.close()
                 self._housekeeper.stop()
                 self.history.close()
                 self.log.close()
