@@ -149,12 +149,13 @@ class SqliteLog:
                 batch = _Batch(self._buffer[:], self._blobs[:], self._attached[:], self._durable_to > 0)
             if not batch:
                 return
-            try:
-                first = self._write_all(batch)
-            finally:
-                # Also when Ctrl-C interrupted it after the fact: what has landed must not be written again.
-                if self._file.landed:
-                    self._forget(batch)
+            with self._file.lock:
+                try:
+                    first = self._write_all(batch)
+                finally:
+                    # Also when Ctrl-C interrupted it after the fact: what landed must not be written again.
+                    if self._file.landed:
+                        self._forget(batch)
             self._tell(first, batch.rows)
 
     def _write_all(self, batch: _Batch) -> int:

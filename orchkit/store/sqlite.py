@@ -40,7 +40,8 @@ class SqliteFile:
         self.alone = alone
         self._timeout_s = busy_timeout_s
         self._wait = wait
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Held during a transaction; who holds it on knows that `landed` is about their own."""
         self._synchronous = ""
         self._closed = False
         self.landed = False
@@ -52,7 +53,7 @@ class SqliteFile:
         except BaseException:
             self._writer.close()
             raise
-        self._reader_lock = self._lock if path is None or alone else threading.RLock()
+        self._reader_lock = self.lock if path is None or alone else threading.RLock()
 
     @property
     def name(self) -> str:
@@ -149,7 +150,7 @@ class SqliteFile:
     @contextmanager
     def transaction(self, *, strict: bool) -> Iterator[sqlite3.Connection]:
         """A write transaction; with ``strict`` it survives a power loss, without only a killed process."""
-        with self._lock:
+        with self.lock:
             self._check_open()
             committing = self.landed = False
             try:
@@ -201,7 +202,7 @@ class SqliteFile:
 
     def close(self) -> None:
         """Let go of the file; idempotent."""
-        with self._lock, self._reader_lock:
+        with self.lock, self._reader_lock:
             self._closed = True
             self._reader.close()
             self._writer.close()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchkit.errors import StoreClosedError, StoreError, StoreFullError
-from orchkit.store.log import StoredRow
+from orchkit.store.log import SqliteLog, StoredRow
 from orchkit.store.store import Store
 
 
@@ -192,6 +193,46 @@ def test_ctrl_c_during_the_commit_writes_nothing_twice(store: Store) -> None:
     append(store, 3)
     store.commit()
     assert numbers(store) == [1, 2, 3]
+
+
+class Interrupted(SqliteLog):
+    """Another thread wants to write at the very moment when a commit has landed."""
+
+    landed: Callable[[], None] | None = None
+
+    @contextmanager
+    def writing(self, *, strict: bool) -> Iterator[sqlite3.Connection]:
+        with super().writing(strict=strict) as connection:
+            yield connection
+        if self.landed is not None:
+            self.landed()
+
+
+def test_a_commit_is_not_mistaken_for_the_next_one(open_store: Callable[..., Store]) -> None:
+    """What has landed is not written again because another thread's transaction has begun meanwhile."""
+    store = open_store(None, make_log=Interrupted)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def meddle() -> None:
+        with store.log.exclusive():
+            inside.set()
+            assert go_on.wait(30)
+
+    def landed() -> None:
+        meddler.start()
+        inside.wait(0.1)  # it must not get in before the commit is done with
+
+    meddler = threading.Thread(target=meddle)
+    log = store.log
+    assert isinstance(log, Interrupted)
+    append(store, 1)
+    log.landed = landed
+    log.commit()
+    log.landed = None
+    go_on.set()
+    meddler.join(30)
+    store.commit()
+    assert numbers(store) == [1]
 
 
 def test_listeners_get_the_rows_of_every_commit(store: Store) -> None:
