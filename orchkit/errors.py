@@ -22,6 +22,11 @@
     │   ├── UnresolvedReferenceError      .reference
     │   ├── ConditionError                .expression, .operands
     │   ├── TimeoutExceededError (TimeoutError)  .seconds, .scope
+    │   ├── RejectedError                 .policy, .name: a policy kept the call from being made
+    │   │   ├── BreakerOpenError            .state, .retry_in
+    │   │   ├── BulkheadFullError           .waited_s
+    │   │   └── RateLimitedError            .retry_after
+    │   ├── InjectedFaultError            made on purpose, by fault injection
     │   └── HookError                     .hook, .stage
     ├── StoreError
     │   ├── StoreBusyError                .holder, .waited_s
@@ -256,6 +261,54 @@ class TimeoutExceededError(ExecutionError, TimeoutError):
     def __init__(self, scope: str, seconds: float) -> None:
         self.scope, self.seconds = scope, seconds
         super().__init__(f"{scope} exceeded its timeout of {seconds:g} s")
+
+
+class RejectedError(ExecutionError):
+    """A policy kept a call from being made; ``policy`` says of which kind it is, ``name`` which one."""
+
+    policy = "policy"
+
+    def __init__(self, name: str, cause: str) -> None:
+        self.name = name
+        super().__init__(f"{self.policy} {name!r} {cause}")
+
+
+class BreakerOpenError(RejectedError):
+    """A circuit breaker let the call not through; ``retry_in`` seconds later it may."""
+
+    policy = "circuit breaker"
+
+    def __init__(self, name: str, state: str, retry_in: float | None) -> None:
+        self.state, self.retry_in = state, retry_in
+        after = "" if retry_in is None else f"; it lets calls through in {retry_in:.3g} s"
+        super().__init__(name, f"is {state.replace('_', ' ')}{after}")
+
+
+class BulkheadFullError(RejectedError):
+    """As many calls as allowed were running and waiting, or none of them ended in time."""
+
+    policy = "bulkhead"
+
+    def __init__(self, name: str, cause: str, waited_s: float = 0.0) -> None:
+        self.waited_s = waited_s
+        super().__init__(name, cause)
+
+
+class RateLimitedError(RejectedError):
+    """The call would have had to wait longer for its turn than it was willing to: ``retry_after`` seconds."""
+
+    policy = "rate limit"
+
+    def __init__(self, name: str, cause: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(name, cause)
+
+
+class InjectedFaultError(ExecutionError):
+    """A failure made on purpose, by fault injection."""
+
+    def __init__(self, message: str = "injected fault") -> None:
+        super().__init__(message)
 
 
 class HookError(ExecutionError):

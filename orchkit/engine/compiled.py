@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,11 +15,11 @@ from orchkit.engine.recorder import RunRecorder
 from orchkit.engine.validation import check
 from orchkit.errors import WorkflowValidationError
 from orchkit.model.workflow import Workflow
+from orchkit.registry.definition import MethodDefinition
 from orchkit.registry.registry import Registry
 from orchkit.store import codec
 from orchkit.store.store import Store
 
-HOST = socket.gethostname()
 KEPT = 64
 MANY_STEPS = 2_000
 
@@ -29,11 +27,12 @@ MANY_STEPS = 2_000
 class Compiled:
     """A plan, and what the record says of its definition."""
 
-    __slots__ = ("_below", "_store", "definition", "definition_hash", "plan")
+    __slots__ = ("_below", "_code", "_store", "definition", "definition_hash", "plan")
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self._store = plan, store
         self._below: dict[str, Compiled] = {}
+        self._code: dict[str, dict[str, Any]] | None = None
         definition = plan.workflow.to_dict()
         definition.pop("workflow_id", None)
         text = codec.dumps(definition)
@@ -41,6 +40,14 @@ class Compiled:
         self.definition: Any = definition
         if len(text) > codec.BLOB_BYTES:
             self.definition = {"$blob": store.put_blob(text), "bytes": len(text)}
+
+    @property
+    def code(self) -> dict[str, dict[str, Any]]:
+        """What the steps call, by tool name: ``{hash, source, version}``, the source as a large value's hash."""
+        if self._code is None:
+            targets = {node.target.name: node.target for node in self.plan.nodes.values() if node.target}
+            self._code = {name: code_facts(target.method, self._store) for name, target in targets.items()}
+        return self._code
 
     def below(self, step_id: str, plan: Plan) -> Compiled:
         """The sub-workflow of a step, described once however often it runs."""
@@ -67,12 +74,22 @@ class Compiled:
             "durability": recorder.durability,
             "parent_run_id": options.parent_run_id,
             "parent_step_id": options.parent_step_id,
-            "pid": os.getpid(),
-            "host": HOST,
+            "code": self.code,
         }
         if context.notes:
             payload["types"] = context.notes
         return payload
+
+
+def code_facts(method: MethodDefinition, store: Store) -> dict[str, Any]:
+    """What the record says of the code of a method."""
+    code = method.code
+    facts: dict[str, Any] = {"hash": code.hash}
+    if code.source is not None:
+        facts["source"] = store.put_blob(codec.dumps(code.source))
+    if code.version is not None:
+        facts["version"] = code.version
+    return facts
 
 
 class CompiledCache:

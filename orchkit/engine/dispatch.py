@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,22 +10,20 @@ from typing import Any
 
 from orchkit.clock import Clock
 from orchkit.engine.hooks import AuditHook, HookCall, HookManager, HookSet, MetricsHook
+from orchkit.engine.idempotency import Replay
 from orchkit.engine.policies import PolicyChoice, PolicyEngine
-from orchkit.engine.recorder import RunRecorder, StepScope, current_scope
+from orchkit.engine.recorder import StepScope, current_scope
 from orchkit.engine.sessions import SessionLifecycleHook, SessionOrchestrator
-from orchkit.engine.steprun import run_step
+from orchkit.engine.single import Single, SingleRun, output_of
 from orchkit.errors import ParameterError, Problem, StoreClosedError
 from orchkit.executors.body import Bodies
-from orchkit.ids import new_id
-from orchkit.model import event as ev
 from orchkit.model.policy import RetryPolicy, TimeoutPolicy
 from orchkit.model.request import Durability, ExecutionDirective, Request, Response
+from orchkit.model.state import RunState
 from orchkit.registry.registration import default_registry
 from orchkit.registry.registry import Registry, Target
 from orchkit.reliability.pipeline import Call, Handler, build_pipeline
 from orchkit.store.store import Store
-
-HOST = socket.gethostname()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,45 +106,33 @@ class Orchestrator:
         target = self.registry.resolve(request.operation)
         params = self.registry.validate(target, request.payload)
         operation = self.prepare(target, directives=request.directives)
-        recorder = RunRecorder(self.store, new_id("run"), request.directives.durability or durability)
+        directives = request.directives
+        single = Single(
+            "operation",
+            operation.name,
+            target.name,
+            request,
+            params,
+            directives.durability or durability,
+            directives.key(),
+        )
+        run = SingleRun(self.store, single)
         started_us = self.clock.now_us()
-        recorder.event(ev.RUN_STARTED, self._started(operation, request, recorder))
         responses: list[Response] = []
 
-        async def perform(scope: StepScope) -> Any:
+        async def perform(scope: StepScope, before: RunState | None) -> Any:
             responses.append(await self.perform(operation, request, params, scope))
             return responses[0].output
 
-        result = await run_step(recorder, target.name, target.name, params, perform)
-        self._finish(recorder, started_us, result.status, result.error)
-        if result.status == "cancelled" or recorder.durability == "exit":
-            self.store.commit()
-        else:
-            await recorder.barrier()
-        self.store.ingest_soon()
-        if result.status == "cancelled":
-            raise asyncio.CancelledError
+        result = await run.execute(perform)
+        if isinstance(result, Replay):
+            output = output_of(self.store, result)
+            metadata = self._metadata(operation, request, 0, started_us, result.claim.run_id)
+            return Response(operation.name, "success", output, metadata={**metadata, "replayed": True})
         if responses and result.success:
             return responses[0]
-        metadata = self._metadata(operation, request, result.attempts, started_us, recorder.run_id)
+        metadata = self._metadata(operation, request, result.attempts, started_us, run.run_id)
         return Response(operation.name, "failed", None, result.error, result.exception, metadata)
-
-    def _started(self, operation: Operation, request: Request, recorder: RunRecorder) -> dict[str, Any]:
-        return {
-            "kind": "operation",
-            "name": operation.name,
-            "user_id": request.user_id,
-            "session_id": request.session_id,
-            "casefile_id": request.casefile_id,
-            "request_id": request.request_id,
-            "durability": recorder.durability,
-            "pid": os.getpid(),
-            "host": HOST,
-        }
-
-    def _finish(self, recorder: RunRecorder, started_us: int, status: str, error: str | None) -> None:
-        duration_us = self.clock.now_us() - started_us
-        recorder.event(ev.RUN_FINISHED, {"status": status, "error": error, "duration_us": duration_us})
 
     def prepare(
         self,

@@ -5,24 +5,47 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from orchkit.engine.groupcommit import GroupCommit, group_commit
 from orchkit.ids import new_id
 from orchkit.model import event as ev
 from orchkit.model.request import Durability
+from orchkit.model.state import RunState
 from orchkit.reliability.classify import error_name, error_text
 from orchkit.store import codec
+from orchkit.store.process import this_process
 from orchkit.store.store import Store
 
 EXIT_BUFFER = 10_000
 """With ``durability="exit"``: how many events are held in memory before some are written anyway."""
 
 
+class Earlier(NamedTuple):
+    """Attempts of a step in an earlier life of its run."""
+
+    attempts: int
+    forgiven: int = 0
+    """How many of them do not count towards the limit of its retry policy."""
+
+
+_NOTHING: Mapping[str, Earlier] = {}
+
+
 class RunRecorder:
     """Appends the events of one run. Thread-safe where user code can reach it."""
 
-    __slots__ = ("_append", "_commit", "_durable", "_once", "_store", "cancel_reason", "durability", "run_id")
+    __slots__ = (
+        "_append",
+        "_commit",
+        "_durable",
+        "_once",
+        "_store",
+        "cancel_reason",
+        "durability",
+        "earlier",
+        "run_id",
+    )
 
     def __init__(self, store: Store, run_id: str, durability: Durability) -> None:
         self._store = store
@@ -34,6 +57,8 @@ class RunRecorder:
         self.durability: Durability = durability
         self.cancel_reason: str | None = None
         """Why the run is being cancelled, once it is."""
+        self.earlier: Mapping[str, Earlier] = _NOTHING
+        """By step id, what was tried before the run was taken up again."""
 
     @property
     def store(self) -> Store:
@@ -44,10 +69,12 @@ class RunRecorder:
         self, kind: str, payload: Mapping[str, Any], step_id: str | None = None, attempt: int | None = None
     ) -> None:
         """Append one event; the payload must be JSON-able (see `codec.pack`)."""
-        text = codec.dumps(payload)
-        if len(text) > codec.BLOB_BYTES:
-            text = self._with_blobs(payload)
+        text = self._text(payload)
         self._append(kind, text, run_id=self.run_id, step_id=step_id, attempt=attempt, durable=self._durable)
+
+    def _text(self, payload: Mapping[str, Any]) -> str:
+        text = codec.dumps(payload)
+        return text if len(text) <= codec.BLOB_BYTES else self._with_blobs(payload)
 
     def _with_blobs(self, payload: Mapping[str, Any]) -> str:
         """The payload with its large values stored once, by content hash."""
@@ -74,6 +101,36 @@ class RunRecorder:
             return False
         self._once.add(key)
         return True
+
+    def scope(self, step_id: str) -> StepScope:
+        """Where a step that begins now records what happens to it."""
+        earlier = self.earlier.get(step_id)
+        if earlier is None:
+            return StepScope(self, step_id)
+        return StepScope(self, step_id, earlier.attempts, earlier.forgiven)
+
+    # --- the run itself --------------------------------------------------------------------
+
+    def run_started(self, payload: Mapping[str, Any]) -> None:
+        """The run begins, in this process: ``kind``, ``name`` and the other facts of it."""
+        self.event(ev.RUN_STARTED, {**payload, **this_process().facts})
+        parent = payload.get("parent_run_id")
+        self._store.open_runs.begin(self.run_id, payload["kind"], payload["name"], parent)
+
+    def run_taken_up(self, state: RunState, payload: Mapping[str, Any]) -> None:
+        """A run that was cut off, or had ended, goes on in this process, and in no other.
+
+        On disk when it returns. Raises `RunInProgressError` when it goes on elsewhere.
+        """
+        text = self._text({**payload, **this_process().facts})
+        event = (self._store.clock.now_us(), ev.RUN_RESUMED, self.run_id, None, None, text)
+        self._store.open_runs.take_up(self.run_id, state.kind, state.name, state.parent_run_id, event)
+
+    def run_finished(self, status: str, error: str | None, duration_us: int) -> None:
+        """The run is over."""
+        payload = {"status": status, "error": error, "duration_us": duration_us}
+        self.event(ev.RUN_FINISHED, payload)
+        self._store.open_runs.end(self.run_id)
 
     # --- the engine's events ---------------------------------------------------------------
 

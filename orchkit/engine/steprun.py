@@ -33,7 +33,7 @@ async def run_step(
     the cancellation on). ``more`` goes into the step.scheduled event (``parent``, ``index``).
     """
     clock = recorder.store.clock
-    scope = StepScope(recorder, step_id)
+    scope = recorder.scope(step_id)
     result = StepResult(step_id, "running", started_us=clock.now_us())
     try:
         recorder.scheduled(step_id, name, node_type, params, **(more or {}))

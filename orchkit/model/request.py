@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from orchkit.errors import OperationError
 from orchkit.model.base import Record
+from orchkit.model.idempotency import DEFAULT_TTL_HOURS, IdempotencyKey, InFlight, OnFailed
 from orchkit.model.policy import TimeoutPolicy, as_timeout
 
 Durability = Literal["sync", "async", "exit"]
@@ -24,6 +25,18 @@ class ExecutionDirective(Record):
     execution_mode: Literal["normal", "dry_run"] = "normal"
     timeout: TimeoutPolicy | None = None
     durability: Durability | None = None
+    idempotency_key: str | None = None
+    """Execute this request once: later ones with the same key and input get the recorded result."""
+    ttl_hours: float = DEFAULT_TTL_HOURS
+    """How long the recorded result answers."""
+    on_in_flight: InFlight = "raise"
+    on_failed: OnFailed = "execute"
+
+    def key(self) -> IdempotencyKey | None:
+        """The idempotency key with its options; None when there is none. Raises `ParameterError`."""
+        if self.idempotency_key is None:
+            return None
+        return IdempotencyKey(self.idempotency_key, self.ttl_hours, self.on_in_flight, self.on_failed)
 
     @field_validator("timeout", mode="before")
     @classmethod
@@ -57,7 +70,8 @@ class Response:
     error: str | None = None
     exception: BaseException | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """``run_id``, ``request_id``, ``policy``, ``hooks``, ``attempts``, ``duration_ms``."""
+    """``run_id``, ``request_id``, ``policy``, ``hooks``, ``attempts``, ``duration_ms``; and ``replayed`` for the
+    recorded response of an earlier request with the same idempotency key."""
 
     @property
     def success(self) -> bool:

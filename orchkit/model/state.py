@@ -17,7 +17,8 @@ class AttemptState:
 
     number: int
     status: str = "running"
-    """``running``, ``success``, ``failed``, ``timeout`` or ``cancelled``."""
+    """``running``, ``success``, ``failed``, ``timeout``, ``cancelled`` or ``in_doubt``: begun when its process
+    ended, so that nobody knows whether it took effect."""
     started_us: int = 0
     finished_us: int | None = None
     error: str | None = None
@@ -66,6 +67,10 @@ class StepState:
     error_type: str | None = None
     reason: str | None = None
     attempts: list[AttemptState] = field(default_factory=list)
+    child_run_id: str | None = None
+    """The run of a sub-workflow."""
+    source: Mapping[str, Any] | None = None
+    """Whose recorded result this is: ``{how, run_id, step_id}``; None: its own."""
     progress: float | None = None
     progress_message: str | None = None
 
@@ -78,15 +83,31 @@ class RunState:
     kind: str = "workflow"
     name: str = ""
     status: RunStatus = "pending"
+    workflow_id: str | None = None
     definition: Mapping[str, Any] | None = None
+    definition_hash: str | None = None
+    code: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The code that was run: by tool name ``{hash, source, version}``."""
+    context: Any = None
+    context_types: list[Any] | None = None
+    """The type notes of the context; None for plain JSON."""
+    durability: str = "sync"
     user_id: str | None = None
     session_id: str | None = None
     casefile_id: str | None = None
+    request_id: str | None = None
     parent_run_id: str | None = None
+    parent_step_id: str | None = None
+    forked_from: Mapping[str, Any] | None = None
+    """For a fork: ``{run_id, from_step}``."""
     pid: int | None = None
     """The process that runs it, or ran it last."""
     host: str | None = None
     """The machine of that process."""
+    born: str | None = None
+    """Tells that process from a later one of the same number."""
+    resumed: int = 0
+    """How many times it was taken up again."""
     started_us: int | None = None
     finished_us: int | None = None
     error: str | None = None
@@ -117,20 +138,40 @@ def fold(events: Iterable[Event], state: RunState | None = None) -> RunState:
     return state
 
 
+_FACTS = (
+    "workflow_id",
+    "definition",
+    "definition_hash",
+    "context",
+    "user_id",
+    "session_id",
+    "casefile_id",
+    "request_id",
+    "parent_run_id",
+    "parent_step_id",
+    "forked_from",
+    "pid",
+    "host",
+    "born",
+)
+
+
 def _run_started(state: RunState, event: Event) -> None:
     payload = event.payload
     state.run_id = event.run_id or ""
     state.kind = payload.get("kind", "workflow")
     state.name = payload.get("name", "")
-    state.definition = payload.get("definition")
-    state.user_id = payload.get("user_id")
-    state.session_id = payload.get("session_id")
-    state.casefile_id = payload.get("casefile_id")
-    state.parent_run_id = payload.get("parent_run_id")
-    state.pid = payload.get("pid")
-    state.host = payload.get("host")
+    for fact in _FACTS:
+        setattr(state, fact, payload.get(fact))
+    state.context_types = payload.get("types")
+    state.durability = payload.get("durability") or "sync"
+    state.code = payload.get("code") or {}
     state.started_us = event.ts
     state.status = "running"
+    _add_defined_steps(state)
+
+
+def _add_defined_steps(state: RunState) -> None:
     for step in (state.definition or {}).get("steps", ()):
         known = state.step(step["step_id"])
         known.name = step.get("tool_name", "")
@@ -149,9 +190,25 @@ def _run_paused(state: RunState, event: Event) -> None:
 
 def _run_resumed(state: RunState, event: Event) -> None:
     state.status = "running"
-    if "pid" in event.payload:  # another process may have taken it over
-        state.pid = event.payload["pid"]
-        state.host = event.payload.get("host")
+    if "pid" in event.payload:
+        _taken_up(state, event.payload)
+
+
+def _taken_up(state: RunState, payload: Mapping[str, Any]) -> None:
+    """A run that was cut off, or had ended, goes on: perhaps in another process, perhaps with other code."""
+    state.pid, state.host, state.born = payload["pid"], payload.get("host"), payload.get("born")
+    state.code = payload.get("code") or state.code
+    if payload.get("definition"):
+        state.definition, state.definition_hash = payload["definition"], payload.get("definition_hash")
+        _add_defined_steps(state)
+    state.resumed += 1
+    state.finished_us = state.error = None
+    for step in state.steps.values():
+        for attempt in step.attempts:
+            if attempt.status == "running":
+                attempt.status = "in_doubt"
+        if step.status == "running":
+            step.status = "pending"
 
 
 def _step_scheduled(state: RunState, event: Event) -> None:
@@ -164,6 +221,14 @@ def _step_scheduled(state: RunState, event: Event) -> None:
     step.parent = payload.get("parent")
     step.input = payload.get("input")
     step.input_types = payload.get("types")
+    step.child_run_id = payload.get("child_run_id")
+    # It may have run before, in an earlier life of the run.
+    step.finished_us = step.output = step.output_types = step.source = None
+    step.error = step.error_type = step.reason = None
+
+
+def _step_reused(state: RunState, event: Event) -> None:
+    state.step(event.step_id or "").source = event.payload
 
 
 def _step_finished(state: RunState, event: Event) -> None:
@@ -230,6 +295,7 @@ _APPLY = {
     ev.RUN_RESUMED: _run_resumed,
     ev.STEP_SCHEDULED: _step_scheduled,
     ev.STEP_FINISHED: _step_finished,
+    ev.STEP_REUSED: _step_reused,
     ev.ATTEMPT_STARTED: _attempt_started,
     ev.ATTEMPT_FINISHED: _attempt_finished,
     ev.DECISION: _decision,

@@ -213,6 +213,10 @@ class Claims:
         found = self.find(claim.key)
         return found is not None and found.owner == claim.owner
 
+    def give_up(self, claim: Claim) -> None:
+        """Let go of a claim without a settlement: its owner counts as dead from now on."""
+        self._let_go(claim.owner)
+
     def replayed(self, claim: Claim) -> None:
         """Note that a recorded result was given once more; written with the next commit."""
         payload = codec.dumps({"key": claim.key, "name": claim.name, "run_id": claim.run_id})

@@ -28,6 +28,11 @@ class Process:
     born: str | None = None
     """``boot/namespace/start``, all three as Linux names them; None where the system does not say."""
 
+    @property
+    def facts(self) -> dict[str, int | str | None]:
+        """The same for the payload of an event."""
+        return {"pid": self.pid, "host": self.host, "born": self.born}
+
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 

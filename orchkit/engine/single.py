@@ -1,0 +1,148 @@
+"""A run of one step: a dispatched operation, or the pipeline of an orchestrator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchkit.engine.idempotency import Asked, Granted, Once, Replay
+from orchkit.engine.recorder import Earlier, RunRecorder, StepScope
+from orchkit.engine.steprun import run_step
+from orchkit.errors import StoreError
+from orchkit.ids import new_id
+from orchkit.model.idempotency import IdempotencyKey
+from orchkit.model.request import Durability, Request
+from orchkit.model.result import StepResult
+from orchkit.model.state import RunState, fold
+from orchkit.store import codec
+from orchkit.store.store import Store
+
+Perform = Callable[[StepScope, RunState | None], Awaitable[Any]]
+"""Does the work; is given the earlier state of the run when it goes on after its process had died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """What is to be run and recorded."""
+
+    kind: Literal["operation", "orchestrator"]
+    name: str
+    step_id: str
+    request: Request
+    """On whose behalf, and for what."""
+    input: Mapping[str, Any]
+    durability: Durability
+    key: IdempotencyKey | None = None
+
+    def asked(self) -> Asked | None:
+        """The request to execute it once; None without a key. Raises `CodecError`."""
+        if self.key is None:
+            return None
+        return Asked.of(self.name, self.key, codec.pack(dict(self.input), "input"))
+
+    def started(self) -> dict[str, Any]:
+        """The payload of the run.started event."""
+        request = self.request
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "user_id": request.user_id,
+            "session_id": request.session_id,
+            "casefile_id": request.casefile_id,
+            "request_id": request.request_id,
+            "durability": self.durability,
+        }
+
+
+class SingleRun:
+    """One execution of it."""
+
+    def __init__(self, store: Store, single: Single) -> None:
+        self._store, self._single = store, single
+        self._started_us = store.clock.now_us()
+        self.run_id = new_id("run")
+
+    def recorded(self) -> Replay | None:
+        """The recorded result of its key, if that answers: cheap, from any thread, without a loop."""
+        asked = self._single.asked()
+        return asked and Once(self._store).recorded(asked)
+
+    async def execute(self, perform: Perform) -> StepResult | Replay:
+        """Run it and return how it ended, or the recorded result of its key.
+
+        Raises what `Once.claim` raises, `StoreError`, and CancelledError (after recording).
+        """
+        single, once = self._single, Once(self._store)
+        asked = single.asked()
+        if asked is None:
+            return await self._run(perform, None)
+        granted = await once.claim(asked, self.run_id)
+        if isinstance(granted, Replay):
+            return granted
+        self.run_id = granted.claim.run_id
+        try:
+            result = await self._run(perform, granted)
+        except BaseException:
+            once.give_up(granted.claim)
+            raise
+        if not once.finish(granted.claim):
+            raise once.lost(granted.claim)
+        return result
+
+    async def _run(self, perform: Perform, granted: Granted | None) -> StepResult:
+        single, store = self._single, self._store
+        recorder = RunRecorder(store, self.run_id, single.durability)
+        before = self._begin(recorder, granted)
+
+        async def work(scope: StepScope) -> Any:
+            return await perform(scope, before)
+
+        result = await run_step(recorder, single.step_id, single.name, single.input, work)
+        error = result.error or result.reason if not result.success else None
+        recorder.run_finished(result.status, error, store.clock.now_us() - self._started_us)
+        if granted is not None:
+            packed = codec.pack(result.output, "output") if result.success else None
+            text = packed and codec.dumps({"value": packed.value, "types": packed.notes})
+            Once(store).settle(granted.claim, result=text, error=error)
+        if result.status == "cancelled" or recorder.durability == "exit":
+            store.commit()
+        else:
+            await recorder.barrier()
+        store.ingest_soon()
+        if result.status == "cancelled":
+            raise asyncio.CancelledError(result.reason)
+        return result
+
+    def _begin(self, recorder: RunRecorder, granted: Granted | None) -> RunState | None:
+        """Put the beginning on the record; the earlier state of a run that goes on."""
+        before = None
+        if granted is not None and granted.goes_on:
+            events = self._store.events(self.run_id)
+            before = fold(events) if events else None  # nothing was written yet: it begins
+        if before is None:
+            recorder.run_started(self._single.started())
+        else:
+            recorder.run_taken_up(before, {"reason": "taken over"})
+            recorder.earlier = {
+                step.step_id: Earlier(max(attempt.number for attempt in step.attempts))
+                for step in before.steps.values()
+                if step.attempts
+            }
+        if granted is not None:
+            recorder.decided(None, None, **granted.decision)
+        return before
+
+
+def output_of(store: Store, replay: Replay) -> Any:
+    """The recorded output of a run of one step."""
+    claim = replay.claim
+    if claim.result is not None:
+        recorded = codec.loads(claim.result)
+        return codec.unpack(recorded["value"], recorded["types"])
+    state = fold(store.events(claim.run_id))
+    for step in state.steps.values():
+        if step.parent is None and step.node_type != "workflow" and step.status == "success":
+            return codec.unpack(step.output, step.output_types)
+    raise StoreError(f"the recorded result of request {claim.key!r} is gone: run {claim.run_id} was removed")
