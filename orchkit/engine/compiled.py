@@ -43,7 +43,7 @@ class Compiled:
 
     @property
     def code(self) -> dict[str, dict[str, Any]]:
-        """What the steps call, by tool name: ``{hash, source, version}``, the source as a large value's hash."""
+        """What the steps call, by tool name: ``{hash, source, version}``; the source is a large value's hash."""
         if self._code is None:
             targets = {node.target.name: node.target for node in self.plan.nodes.values() if node.target}
             self._code = {name: code_facts(target.method, self._store) for name, target in targets.items()}
@@ -83,7 +83,9 @@ class Compiled:
 
 def code_facts(method: MethodDefinition, store: Store) -> dict[str, Any]:
     """What the record says of the code of a method."""
-    code = method.code
+    code = getattr(method, "code", None)
+    if code is None:
+        return {}
     facts: dict[str, Any] = {"hash": code.hash}
     if code.source is not None:
         facts["source"] = store.put_blob(codec.dumps(code.source))

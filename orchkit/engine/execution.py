@@ -121,7 +121,7 @@ class Execution:
         return result
 
     def _begin(self) -> None:
-        self.recorder.event(ev.RUN_STARTED, self.compiled.run_started(self.options, self.recorder))
+        self.recorder.run_started(self.compiled.run_started(self.options, self.recorder))
         self._status = "running"
         if self._paused:
             self.recorder.event(ev.RUN_PAUSED, {})
@@ -386,8 +386,7 @@ class Execution:
         error = self._error or next(
             (r.error for r in self.results.values() if r.status == "failed"), self._stopped
         )
-        payload = {"status": self._status, "error": error, "duration_us": finished_us - started_us}
-        self.recorder.event(ev.RUN_FINISHED, payload)
+        self.recorder.run_finished(self._status, error, finished_us - started_us)
         return WorkflowResult(
             self.run_id,
             self.workflow.workflow_id,
