@@ -43,7 +43,7 @@ class Compiled:
 
     @property
     def code(self) -> dict[str, dict[str, Any]]:
-        """What the steps call, by tool name: ``{hash, source, version}``; the source is a large value's hash."""
+        """What the steps call, by tool name: ``{hash, source, version}``, the source by its hash."""
         if self._code is None:
             targets = {node.target.name: node.target for node in self.plan.nodes.values() if node.target}
             self._code = {name: code_facts(target.method, self._store) for name, target in targets.items()}
