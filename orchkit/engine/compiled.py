@@ -33,8 +33,7 @@ class Compiled:
         self.plan, self._store = plan, store
         self._below: dict[str, Compiled] = {}
         self._code: dict[str, dict[str, Any]] | None = None
-        definition = plan.workflow.to_dict()
-        definition.pop("workflow_id", None)
+        definition = plan.workflow.to_anonymous()
         text = codec.dumps(definition)
         self.definition_hash = codec.content_hash(text)
         self.definition: Any = definition

@@ -71,6 +71,8 @@ class Execution:
         self.run_id = run_id or new_id("run")
         self.before = before
         """What is known of the run, or of the one it was forked from, when it begins."""
+        self.choices: list[Mapping[str, Any]] = []
+        """Decisions that led to this run, for its record."""
         self.settle: Callable[[WorkflowResult], None] = _nothing
         """Told how the run ended, together with the events that say so."""
         self.compiled, self.plan, self.workflow = compiled, compiled.plan, compiled.plan.workflow
@@ -111,6 +113,11 @@ class Execution:
             "casefile_id": options.casefile_id,
             "request_id": options.request_id,
         }
+
+    @property
+    def name(self) -> str:
+        """The name of the workflow."""
+        return self.workflow.name
 
     @property
     def status(self) -> RunStatus:
@@ -159,6 +166,8 @@ class Execution:
             self.recorder.run_started(self.compiled.run_started(self.options, self.recorder))
         else:
             self.before.record(self.recorder, self.compiled, self.options)
+        for choice in self.choices:
+            self.recorder.decided(None, None, **choice)
         self._status = "running"
         if self.before is not None:
             self._adopt(self.before)
