@@ -14,6 +14,7 @@ import pytest
 
 import orchkit as ok
 from orchkit.model.state import fold
+from orchkit.store.claims import Wanted
 from orchkit.store.store import Store
 from orchkit.testing import FaultyStore
 
@@ -110,6 +111,18 @@ def test_a_state_fails_like_an_event(faulty: Callable[..., FaultyStore]) -> None
             store.put_state("k", "a", {"n": 1})
     assert before.get_state("k", "a") is None
     assert after.get_state("k", "a") == (1, {"n": 1})
+
+
+def test_a_claim_fails_like_an_event(faulty: Callable[..., FaultyStore]) -> None:
+    """Before, the key is free; after, it is claimed by somebody who never heard of it, and is taken over."""
+    wanted = Wanted(key="k", name="flow", fingerprint="f", input=None, ttl_us=10**9)
+    verdicts = []
+    for store in (faulty(fail_before=1), faulty(fail_after=1)):
+        with pytest.raises(ok.StoreFullError):
+            store.claims.acquire(wanted, "run_1")
+        verdicts.append(store.claims.acquire(wanted, "run_2").verdict)
+        assert store.commits == 2
+    assert verdicts == ["execute", "take_over"]
 
 
 # --- what counts ---------------------------------------------------------------------------
