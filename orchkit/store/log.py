@@ -22,7 +22,8 @@ Row = tuple[int, str, str | None, str | None, int | None, str]
 StoredRow = tuple[int, int, str, str | None, str | None, int | None, str]
 """The same with its ``seq`` in front."""
 Listener = Callable[[list[StoredRow]], None]
-Statement = tuple[str, tuple[Any, ...]]
+Change = Callable[[sqlite3.Connection], Sequence[Row]]
+"""Changes other tables of the log in a transaction of events; gives the events that tell of it."""
 T = TypeVar("T")
 
 TRIM_ROWS = 5_000
@@ -92,7 +93,7 @@ class SqliteLog:
         self._clock = clock or SystemClock()
         self._buffer: list[Row] = []
         self._blobs: list[tuple[str, str]] = []
-        self._attached: list[Statement] = []
+        self._attached: list[Change] = []
         self._closed = False
         self._durable_to = 0  # the buffer up to here, or something before, must survive a power loss
         self._buffer_lock = threading.Lock()
@@ -127,10 +128,14 @@ class SqliteLog:
         with self._buffer_lock:
             self._blobs.append((digest, data))
 
-    def attach(self, sql: str, params: tuple[Any, ...]) -> None:
-        """Buffer a change of another table of the log, to be made in the transaction of these events."""
+    def attach(self, change: Change) -> None:
+        """Buffer a change of another table of the log, to be made in the transaction of these events.
+
+        It is made again after a transaction that failed. Only `sqlite3.Error` may come out of it: whatever
+        else would keep all others from being written.
+        """
         with self._buffer_lock:
-            self._attached.append((sql, params))
+            self._attached.append(change)
 
     @property
     def pending(self) -> int:
@@ -151,14 +156,14 @@ class SqliteLog:
                 return
             with self._file.lock:
                 try:
-                    first = self._write_all(batch)
+                    first, rows = self._write_all(batch)
                 finally:
                     # Also when Ctrl-C interrupted it after the fact: what landed must not be written again.
                     if self._file.landed:
                         self._forget(batch)
-            self._tell(first, batch.rows)
+            self._tell(first, rows)
 
-    def _write_all(self, batch: _Batch) -> int:
+    def _write_all(self, batch: _Batch) -> tuple[int, list[Row]]:
         try:
             return self._write(batch)
         except (UnicodeError, OverflowError):
@@ -172,13 +177,13 @@ class SqliteLog:
         """
         return self._file.transaction(strict=strict)
 
-    def _write(self, batch: _Batch) -> int:
+    def _write(self, batch: _Batch) -> tuple[int, list[Row]]:
         with self.writing(strict=batch.strict) as connection:
             if batch.blobs:
                 connection.executemany("INSERT OR IGNORE INTO blob VALUES (?, ?)", batch.blobs)
-            for sql, params in batch.attached:
-                connection.execute(sql, params)
-            return _insert(connection, batch.rows)
+            told = [row for change in batch.attached for row in change(connection)]
+            rows = [*batch.rows, *told] if told else batch.rows
+            return _insert(connection, rows), rows
 
     def _forget(self, batch: _Batch) -> None:
         with self._buffer_lock:
@@ -330,7 +335,7 @@ class _Batch(NamedTuple):
 
     rows: list[Row]
     blobs: list[tuple[str, str]]
-    attached: list[Statement]
+    attached: list[Change]
     strict: bool
 
     def __bool__(self) -> bool:
