@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreFullError, StoreVersionError
+from orchkit.store.guard import DATABASE_IN_USE, INDEX_IN_USE, Guard
 from orchkit.store.schema import migrations, statements
 
 BUSY_TIMEOUT_S = 60.0
@@ -54,6 +55,10 @@ class SqliteFile:
             self._writer.close()
             raise
         self._reader_lock = self.lock if path is None or alone else threading.RLock()
+        self._guard = Guard(())
+        if path is not None and not alone:
+            index = path.with_name(f"{path.name}-shm")
+            self._guard = Guard([(path, DATABASE_IN_USE), (index, INDEX_IN_USE)])
 
     @property
     def name(self) -> str:
@@ -203,9 +208,13 @@ class SqliteFile:
     def close(self) -> None:
         """Let go of the file; idempotent."""
         with self.lock, self._reader_lock:
+            if self._closed:
+                return
             self._closed = True
+            self._guard.release()
             self._reader.close()
             self._writer.close()
+            self._guard.close()
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
