@@ -222,10 +222,11 @@ if __name__ == "__main__":
 """
 
 
-def test_a_script_can_kill_its_own_functions(tmp_path: Path) -> None:
+def test_a_script_can_kill_its_own_functions(tmp_path: Path, repository: Path) -> None:
     """What stands under ``if __name__ == "__main__"`` is not run again in the new processes."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(tmp_path / "crashes")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    env = {**os.environ, "PYTHONPATH": str(repository)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
     assert (done.stdout, done.stderr) == ("killed after commit 1, killed after commit 2\n", "")
