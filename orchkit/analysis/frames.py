@@ -118,6 +118,7 @@ RUNS: Columns = {
     "parent_step_id": "maybe",
     "pid": "int",
     "host": "maybe",
+    "imported": "bool",
 }
 RUN_FILTERS = tuple(name for name, kind in RUNS.items() if kind in ("text", "maybe") and name != "error")
 """What `runs` can be filtered by."""
@@ -259,6 +260,7 @@ def runs(store: Readable, *, sub_runs: bool = True, limit: int | None = None, **
     parent_run_id, parent_step_id   object    for the run of a sub-workflow: the step it is
     pid                             Int64     in which process it ran
     host                            object    on which machine
+    imported                        bool      came from another store, and was not taken up here
     ==============================  ========  ================================================
 
     Raises:
