@@ -313,6 +313,13 @@ def _column(store: Readable, values: pd.Series[Any], kind: Kind) -> pd.Series[An
 
     if kind == "json":
         return pd.Series(_parsed(store, values.tolist()), dtype="object")
+    return typed_column(values, kind)
+
+
+def typed_column(values: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
+    """A column that holds no JSON in the dtype of its kind."""
+    import pandas as pd
+
     if kind == "maybe":
         return pd.Series([one if isinstance(one, str) else None for one in values.tolist()], dtype="object")
     if kind == "time":

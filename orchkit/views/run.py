@@ -63,6 +63,11 @@ class Run(Displayable):
         """The run's id."""
         return self._id
 
+    @property
+    def store(self) -> Record:
+        """The store that it is read from."""
+        return self._store
+
     # --- facts -----------------------------------------------------------------------------
 
     @property
