@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -71,12 +72,29 @@ class ReliabilityPolicy(Record):
         parts = {name: part.model_dump(mode="json", exclude_none=True) for name, part in self.parts.items()}
         return {"retry": None, "timeout": None, **parts}
 
+    def but(self, **changes: Any) -> Self:
+        """The same with changes: ``gateway().but(retry={"max_attempts": 5})``.
+
+        A mapping changes single fields of a policy that is there, at any depth; anything else takes its
+        place, None takes it away. Raises `pydantic.ValidationError` for what a policy cannot be.
+        """
+        fields = {name: getattr(self, name, None) for name in self.model_fields_set | changes.keys()}
+        merged = {name: _changed(fields[name], changes[name]) for name in changes}
+        return type(self).model_validate(fields | merged)
+
     def over(self, other: ReliabilityPolicy) -> ReliabilityPolicy:
         """These policies, and those of ``other`` where there is none here."""
         if self is NO_POLICY:
             return other
         parts: dict[str, Any] = {**other.parts, **self.parts}
         return ReliabilityPolicy.model_construct(**parts)
+
+
+def _changed(value: Any, change: Any) -> Any:
+    if not (isinstance(value, Record) and isinstance(change, Mapping)):
+        return change
+    fields = {name: getattr(value, name) for name in value.model_fields_set}
+    return fields | {name: _changed(getattr(value, name, None), new) for name, new in change.items()}
 
 
 NO_POLICY = ReliabilityPolicy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator
@@ -48,7 +48,7 @@ def selector(value: Any) -> str:
 def _selectors(value: Any) -> Any:
     if value is None:
         return ()
-    if isinstance(value, str | int | type):
+    if isinstance(value, str | int | type) or not isinstance(value, Iterable):
         value = (value,)
     return tuple(selector(item) for item in value)
 

@@ -35,7 +35,7 @@ def next_delay(
     if policy.jitter == "decorrelated" and policy.strategy not in ("none", "immediate"):
         first = policy.delay if delay is None else delay
         upper = min(policy.max_delay, 3 * (first if previous is None else previous))
-        return rng.uniform(min(first, upper), upper)
+        return min(upper, rng.uniform(min(first, upper), upper))
     calculated = _custom(policy, attempts) if callable_wait(policy) else base_delay(policy, attempts, delay)
     if policy.jitter == "full":
         return rng.uniform(0, calculated)
@@ -84,6 +84,9 @@ class RetryVerdict:
     delay: float
     """Seconds to wait before the next attempt; 0 when there is none."""
     reason: str
+    rule: str = "retry"
+    """What decided, in one word: ``retry``, or why not: ``classifier``, ``give_up_on``, ``retry_on``,
+    ``strategy``, ``max_attempts``, ``wait``, ``max_elapsed``, ``budget``."""
     traits: frozenset[str] = field(default=frozenset(), repr=False)
     """What was told of the error."""
 
@@ -95,7 +98,7 @@ class _Opinion:
     retry: bool | None = None
     delay: float | None = None
     kind: str | None = None
-    failure: str | None = None
+    failure: tuple[str, str] | None = None
 
 
 def decide(
@@ -115,16 +118,20 @@ def decide(
     traits = traits_of(error) | ({opinion.kind} if opinion.kind else set())
     refusal = opinion.failure or _refusal(policy, attempts, error, traits, opinion.retry)
     if refusal is not None:
-        return RetryVerdict(False, 0.0, refusal, traits)
+        return _no(*refusal, traits)
     try:
         delay, why = _wait(policy, attempts, traits, rng, previous, hints, opinion)
     except Exception as broken:  # the user's own function: the error of the call is the one to raise
-        return RetryVerdict(False, 0.0, f"how long to wait cannot be said: {error_text(broken)}", traits)
+        return _no("wait", f"how long to wait cannot be said: {error_text(broken)}", traits)
     if policy.max_elapsed is not None and elapsed + delay > policy.max_elapsed:
         late = f"waiting {delay:.3g} s would end after max_elapsed of {policy.max_elapsed:g} s "
-        return RetryVerdict(False, 0.0, late + f"({elapsed:.3g} s are over)", traits)
+        return _no("max_elapsed", late + f"({elapsed:.3g} s are over)", traits)
     reason = f"{error_name(error)} on attempt {attempts} of {policy.max_attempts}"
-    return RetryVerdict(True, delay, f"{reason}; {why}" if why else reason, traits)
+    return RetryVerdict(True, delay, f"{reason}; {why}" if why else reason, traits=traits)
+
+
+def _no(rule: str, reason: str, traits: frozenset[str]) -> RetryVerdict:
+    return RetryVerdict(False, 0.0, reason, rule, traits)
 
 
 def _opinion(policy: RetryPolicy, error: Exception) -> _Opinion:
@@ -134,7 +141,8 @@ def _opinion(policy: RetryPolicy, error: Exception) -> _Opinion:
         said = _load("classifier", policy.classifier)(error)
         return _understood(said)
     except Exception as broken:  # the error of the call is the one to raise; this one is on the record
-        return _Opinion(failure=f"{function_name(policy.classifier)} failed: {error_text(broken)}")
+        failure = f"{function_name(policy.classifier)} failed: {error_text(broken)}"
+        return _Opinion(failure=("classifier", failure))
 
 
 def _understood(said: Any) -> _Opinion:
@@ -153,21 +161,21 @@ def _understood(said: Any) -> _Opinion:
 
 def _refusal(
     policy: RetryPolicy, attempts: int, error: Exception, traits: frozenset[str], wanted: bool | None
-) -> str | None:
-    """Why there is no other attempt; None: there may be one."""
+) -> tuple[str, str] | None:
+    """The rule by which there is no other attempt, and its words; None: there may be one."""
     kind = error_name(error)
     if wanted is False:
         assert policy.classifier is not None
-        return f"{function_name(policy.classifier)} says not to retry {kind}"
+        return "classifier", f"{function_name(policy.classifier)} says not to retry {kind}"
     if wanted is None:
         if not traits.isdisjoint(policy.give_up_on):
-            return f"{kind} is among give_up_on"
+            return "give_up_on", f"{kind} is among give_up_on"
         if traits.isdisjoint(policy.retry_on):
-            return f"{kind} is not among retry_on ({', '.join(policy.retry_on)})"
+            return "retry_on", f"{kind} is not among retry_on ({', '.join(policy.retry_on)})"
     if policy.strategy == "none":
-        return "the strategy is none"
+        return "strategy", "the strategy is none"
     if attempts >= policy.max_attempts:
-        return f"all {policy.max_attempts} attempts are used up"
+        return "max_attempts", f"all {policy.max_attempts} attempts are used up"
     return None
 
 

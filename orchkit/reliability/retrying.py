@@ -74,7 +74,7 @@ class Retry:
             inputs["retry_after_s"] = round(asked, 6)
         if self.budget is not None and verdict.retry:
             verdict = _paid(self.budget, verdict, tries, inputs)
-        inputs["delay_s"] = round(verdict.delay, 6)
+        inputs |= {"rule": verdict.rule, "delay_s": round(verdict.delay, 6)}
         tries.previous = verdict.delay
         call.record.decided("retry", "retry" if verdict.retry else "give_up", verdict.reason, inputs)
         return verdict
@@ -90,4 +90,4 @@ def _paid(budget: Budget, verdict: RetryVerdict, tries: _Tries, inputs: dict[str
         tries.spent.append(cost)
         return verdict
     reason = f"the retry budget {budget.name!r} has {tokens:g} tokens left and a retry costs {cost:g}"
-    return RetryVerdict(False, 0.0, reason, verdict.traits)
+    return RetryVerdict(False, 0.0, reason, "budget", verdict.traits)
