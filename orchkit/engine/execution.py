@@ -121,7 +121,8 @@ class Execution:
         return result
 
     def _begin(self) -> None:
-        self.recorder.event(ev.RUN_STARTED, self.compiled.run_started(self.options, self.recorder))
+        with self.orchestrator.store.together():
+            self.recorder.event(ev.RUN_STARTED, self.compiled.run_started(self.options, self.recorder))
         self._status = "running"
         if self._paused:
             self.recorder.event(ev.RUN_PAUSED, {})
