@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchkit.model.display import use_views
 
 if TYPE_CHECKING:
-    from orchkit import errors
+    from orchkit import errors, policies
     from orchkit.engine.builder import WorkflowBuilder
     from orchkit.engine.chain import ChainExecutor
     from orchkit.engine.dispatch import Orchestrator
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from orchkit.engine.runner import WorkflowEngine
     from orchkit.engine.sessions import SessionOrchestrator
     from orchkit.errors import (
+        BundleError,
+        BreakerOpenError,
+        BulkheadFullError,
         CodecError,
         ConditionError,
         ConditionSyntaxError,
@@ -29,13 +32,16 @@ if TYPE_CHECKING:
         ExecutionError,
         ForkedStoreError,
         HookError,
+        InjectedFaultError,
         MissingExtraError,
         OperationError,
         OrchkitError,
         ParameterError,
         PolicyError,
+        RateLimitedError,
         ReferenceSyntaxError,
         RegistrationError,
+        RejectedError,
         StoreBusyError,
         StoreClosedError,
         StoreError,
@@ -48,7 +54,13 @@ if TYPE_CHECKING:
         WorkflowValidationError,
     )
     from orchkit.kit import Kit, open
-    from orchkit.model.policy import OperationPolicy, RetryPolicy, TimeoutPolicy
+    from orchkit.model.policy import (
+        BudgetPolicy,
+        OperationPolicy,
+        ReliabilityPolicy,
+        RetryPolicy,
+        TimeoutPolicy,
+    )
     from orchkit.model.request import ExecutionDirective, Request, Response, WorkflowRequestPayload
     from orchkit.model.result import StepResult, WorkflowResult
     from orchkit.model.workflow import Compensation, StepDefinition, Workflow, WorkflowDefinition
@@ -64,6 +76,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BundleError",
+    "BreakerOpenError",
+    "BudgetPolicy",
+    "BulkheadFullError",
     "ChainExecutor",
     "CodecError",
     "Compensation",
@@ -76,6 +92,7 @@ __all__ = [
     "Hook",
     "HookError",
     "HookManager",
+    "InjectedFaultError",
     "Kit",
     "MethodRegistry",
     "MissingExtraError",
@@ -87,9 +104,12 @@ __all__ = [
     "ParameterValidator",
     "PolicyEngine",
     "PolicyError",
+    "RateLimitedError",
     "ReferenceSyntaxError",
     "RegistrationError",
     "Registry",
+    "RejectedError",
+    "ReliabilityPolicy",
     "Request",
     "Response",
     "RetryPolicy",
@@ -123,6 +143,7 @@ __all__ = [
     "errors",
     "method",
     "open",
+    "policies",
     "register_method",
     "register_tool",
     "report_progress",
@@ -131,6 +152,10 @@ __all__ = [
 
 # The imports above for Python itself; a test holds the two and `__all__` together.
 _EXPORTS: dict[str, str] = {
+    "BundleError": "orchkit.errors",
+    "BreakerOpenError": "orchkit.errors",
+    "BudgetPolicy": "orchkit.model.policy",
+    "BulkheadFullError": "orchkit.errors",
     "ChainExecutor": "orchkit.engine.chain",
     "CodecError": "orchkit.errors",
     "Compensation": "orchkit.model.workflow",
@@ -140,23 +165,27 @@ _EXPORTS: dict[str, str] = {
     "ExecutionDirective": "orchkit.model.request",
     "ExecutionError": "orchkit.errors",
     "ForkedStoreError": "orchkit.errors",
-    "HookError": "orchkit.errors",
     "Hook": "orchkit.engine.hooks",
+    "HookError": "orchkit.errors",
     "HookManager": "orchkit.engine.hooks",
+    "InjectedFaultError": "orchkit.errors",
     "Kit": "orchkit.kit",
     "MethodRegistry": "orchkit.registry.methods",
     "MissingExtraError": "orchkit.errors",
     "OperationError": "orchkit.errors",
     "OperationPolicy": "orchkit.model.policy",
-    "OrchkitError": "orchkit.errors",
     "Orchestrator": "orchkit.engine.dispatch",
+    "OrchkitError": "orchkit.errors",
     "ParameterError": "orchkit.errors",
     "ParameterValidator": "orchkit.registry.parameters",
     "PolicyEngine": "orchkit.engine.policies",
     "PolicyError": "orchkit.errors",
+    "RateLimitedError": "orchkit.errors",
     "ReferenceSyntaxError": "orchkit.errors",
     "RegistrationError": "orchkit.errors",
     "Registry": "orchkit.registry.registry",
+    "RejectedError": "orchkit.errors",
+    "ReliabilityPolicy": "orchkit.model.policy",
     "Request": "orchkit.model.request",
     "Response": "orchkit.model.request",
     "RetryPolicy": "orchkit.model.policy",
@@ -189,6 +218,7 @@ _EXPORTS: dict[str, str] = {
     "errors": "orchkit.errors",
     "method": "orchkit.registry.registration",
     "open": "orchkit.kit",
+    "policies": "orchkit.policies",
     "register_method": "orchkit.registry.registration",
     "register_tool": "orchkit.registry.registration",
     "report_progress": "orchkit.engine.recorder",

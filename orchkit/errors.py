@@ -35,6 +35,7 @@
     │   ├── StoreClosedError
     │   ├── ForkedStoreError
     │   └── CodecError                    .path: where in the value the culprit sits
+    ├── BundleError                     .path, .differences: what is wrong with a run in a file
     └── MissingExtraError (ImportError) .package, .extra
 """
 
@@ -362,6 +363,27 @@ class CodecError(StoreError):
     def __init__(self, path: str, cause: str) -> None:
         self.path, self.cause = path, cause
         super().__init__(f"{path} cannot be stored: {cause}")
+
+
+# --- runs in files -------------------------------------------------------------------------
+
+_MOST_DIFFERENCES = 20
+
+
+class BundleError(OrchkitError):
+    """A run cannot be written into a file, or a file is refused; ``differences`` names all that is wrong."""
+
+    def __init__(self, path: str, differences: Iterable[Problem]) -> None:
+        self.path = path
+        self.differences: tuple[Problem, ...] = tuple(differences)
+        shown = [str(difference) for difference in self.differences[:_MOST_DIFFERENCES]]
+        if len(self.differences) == 1:
+            super().__init__(f"bundle {path}: {shown[0]}")
+            return
+        more = len(self.differences) - len(shown)
+        shown += [f"and {more:,} more"] if more else []
+        listed = "\n".join(f"  - {difference}" for difference in shown)
+        super().__init__(f"bundle {path} is not what it says in {len(self.differences):,} places:\n{listed}")
 
 
 # --- extras --------------------------------------------------------------------------------

@@ -39,8 +39,9 @@ class Facts:
 
     @cached_property
     def cut_off(self) -> bool:
-        """Whether the run has no end and its process is gone; looked up once, for the record as a whole."""
-        return is_cut_off(self.state.status, self.state.pid, self.state.host)
+        """Whether the run has no end and will have none; looked up once, for the record as a whole."""
+        state = self.state
+        return is_cut_off(state.status, state.pid, state.host, state.imported is not None)
 
     @property
     def run_standing(self) -> str:

@@ -118,6 +118,7 @@ RUNS: Columns = {
     "parent_step_id": "maybe",
     "pid": "int",
     "host": "maybe",
+    "imported": "bool",
 }
 RUN_FILTERS = tuple(name for name, kind in RUNS.items() if kind in ("text", "maybe") and name != "error")
 """What `runs` can be filtered by."""
@@ -259,6 +260,7 @@ def runs(store: Readable, *, sub_runs: bool = True, limit: int | None = None, **
     parent_run_id, parent_step_id   object    for the run of a sub-workflow: the step it is
     pid                             Int64     in which process it ran
     host                            object    on which machine
+    imported                        bool      came from another store, and was not taken up here
     ==============================  ========  ================================================
 
     Raises:
@@ -311,6 +313,13 @@ def _column(store: Readable, values: pd.Series[Any], kind: Kind) -> pd.Series[An
 
     if kind == "json":
         return pd.Series(_parsed(store, values.tolist()), dtype="object")
+    return typed_column(values, kind)
+
+
+def typed_column(values: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
+    """A column that holds no JSON in the dtype of its kind."""
+    import pandas as pd
+
     if kind == "maybe":
         return pd.Series([one if isinstance(one, str) else None for one in values.tolist()], dtype="object")
     if kind == "time":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from orchkit.analysis import choices
 from orchkit.analysis.facts import OVER, Facts, span_ms, tally
-from orchkit.analysis.words import duration, error_text, listing, ordinal, plural
+from orchkit.analysis.words import duration, error_text, listing, ordinal, plural, shorten
 from orchkit.model.state import StepState
 
 _ENDED = {
@@ -17,6 +18,7 @@ _ENDED = {
 }
 _GOES_ON = {"pending": "has not begun", "paused": "is paused", "running": "is running"}
 _NO_ERROR = "no error is on the record"
+_LONGEST_HOST = 80
 
 
 def lines(facts: Facts) -> Iterator[str]:
@@ -66,14 +68,29 @@ def _cut_off(facts: Facts) -> Iterator[str]:
         words = _all(len(steps), facts.counted(steps))
         yield words[0].upper() + words[1:]
     yield from in_doubt(facts)
+    if facts.state.imported is not None:
+        return  # there it may have gone on, and undone what it did
     undoable = [step.step_id for step in steps if step.status == "success" and _can_be_undone(facts, step)]
     if undoable:
         yield f"Compensations did not run: what {listing(undoable)} did still stands"
 
 
 def gone(facts: Facts) -> str:
-    """``process 10155 on this machine is gone``."""
+    """``process 10155 on this machine is gone``, or that the record ends because it was exported."""
+    if facts.state.imported is not None:
+        return f"it was exported{_where(facts.state.imported)} before it had ended"
     return f"process {facts.state.pid} on this machine is gone"
+
+
+def _where(imported: Mapping[str, Any]) -> str:
+    host = imported.get("host")
+    return f" on {shorten(host, _LONGEST_HOST)}" if host else ""
+
+
+def origin(imported: Mapping[str, Any]) -> str:
+    """Where a run of another store came from: ``run.orchkit, exported on HOST at 2025-03-12T14:03:22Z``."""
+    file, at = (shorten(imported.get(key) or "?", _LONGEST_HOST) for key in ("file", "exported_at"))
+    return f"{file}, exported{_where(imported)} at {at}"
 
 
 def in_doubt(facts: Facts) -> Iterator[str]:

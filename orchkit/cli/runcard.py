@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchkit.analysis.explain import explain_run, explain_step
 from orchkit.analysis.facts import Facts
+from orchkit.analysis.runstory import origin
 from orchkit.analysis.words import duration
 from orchkit.cli.tables import attempts_table, decisions_table, print_steps
 from orchkit.cli.words import moment, one_line, plain, standing, status
@@ -28,7 +29,7 @@ MOST_DECISIONS = 40
 def print_run(console: Console, state: RunState, facts: Mapping[str, Any]) -> None:
     """A run: its facts (a row of the view ``runs``), its story, its steps, its decisions."""
     console.print(Text.assemble((one_line(state.name), "bold"), "  ", standing(facts)))
-    console.print(_facts(facts, cut_off=Facts(state).cut_off))
+    console.print(_facts(state, facts))
     console.print()
     print_story(console, explain_run(state))
     if state.steps:
@@ -37,10 +38,10 @@ def print_run(console: Console, state: RunState, facts: Mapping[str, Any]) -> No
     _print_decisions(console, state.decisions, with_step=True)
 
 
-def _facts(facts: Mapping[str, Any], *, cut_off: bool) -> Table:
+def _facts(state: RunState, facts: Mapping[str, Any]) -> Table:
     took = f", took {duration(facts['duration_ms'])}" if facts["duration_ms"] is not None else ""
     parent = f"step {facts['parent_step_id']} of {facts['parent_run_id']}" if facts["parent_run_id"] else None
-    gone = ", which is gone" if cut_off else ""
+    gone = ", which is gone" if Facts(state).cut_off and state.imported is None else ""
     rows = {
         "run": facts["run_id"],
         "kind": facts["kind"],
@@ -52,6 +53,7 @@ def _facts(facts: Mapping[str, Any], *, cut_off: bool) -> Table:
         "part of": parent,
         "process": f"{facts['pid']} on {facts['host']}{gone}" if facts["pid"] else None,
         "durability": facts["durability"],
+        "imported": origin(state.imported) if state.imported is not None else None,
     }
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")

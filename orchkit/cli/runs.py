@@ -85,4 +85,4 @@ def _newest(runs: ok.Runs, wanted: set[str], limit: int, filters: Mapping[str, A
 
 
 def _standing(run: Mapping[str, Any]) -> str:
-    return standing(run["status"], run["pid"], run["host"])
+    return standing(run["status"], run["pid"], run["host"], run["imported"])

@@ -38,7 +38,7 @@ def status(name: str) -> Text:
 
 def standing(run: Mapping[str, Any]) -> Text:
     """The status of a run (a row of the view ``runs``); of one whose process is gone, that it was cut off."""
-    return status(liveness.standing(run["status"], run["pid"], run["host"]))
+    return status(liveness.standing(run["status"], run["pid"], run["host"], run["imported"]))
 
 
 def plain(text: object) -> str:

@@ -27,25 +27,27 @@ MANY_STEPS = 2_000
 class Compiled:
     """A plan, and what the record says of its definition."""
 
-    __slots__ = ("_below", "_code", "_store", "definition", "definition_hash", "plan")
+    __slots__ = ("_below", "_code", "_large", "_store", "definition", "definition_hash", "plan")
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self._store = plan, store
         self._below: dict[str, Compiled] = {}
         self._code: dict[str, dict[str, Any]] | None = None
+        self._large: dict[str, str] = {}
         definition = plan.workflow.to_anonymous()
         text = codec.dumps(definition)
         self.definition_hash = codec.content_hash(text)
         self.definition: Any = definition
         if len(text) > codec.BLOB_BYTES:
-            self.definition = {"$blob": store.put_blob(text), "bytes": len(text)}
+            self._large[self.definition_hash] = text
+            self.definition = {"$blob": self.definition_hash, "bytes": len(text)}
 
     @property
     def code(self) -> dict[str, dict[str, Any]]:
         """What the steps call, by tool name: ``{hash, source, version}``, the source by its hash."""
         if self._code is None:
             targets = {node.target.name: node.target for node in self.plan.nodes.values() if node.target}
-            self._code = {name: code_facts(target.method, self._store) for name, target in targets.items()}
+            self._code = {name: code_facts(target.method, self._large) for name, target in targets.items()}
         return self._code
 
     def below(self, step_id: str, plan: Plan) -> Compiled:
@@ -56,7 +58,7 @@ class Compiled:
         return found
 
     def run_started(self, options: RunOptions, recorder: RunRecorder) -> dict[str, Any]:
-        """The payload of the run.started event."""
+        """The payload of the run.started event, to be appended `together` with the large values put here."""
         workflow = self.plan.workflow
         context = codec.pack(dict(options.context), "context")
         payload = {
@@ -77,17 +79,23 @@ class Compiled:
         }
         if context.notes:
             payload["types"] = context.notes
+        self.put_large()
         return payload
 
+    def put_large(self) -> None:
+        """Put the large values that events about this definition name."""
+        for digest, text in self._large.items():
+            self._store.put_blob(text, digest)
 
-def code_facts(method: MethodDefinition, store: Store) -> dict[str, Any]:
-    """What the record says of the code of a method."""
-    code = getattr(method, "code", None)
-    if code is None:
-        return {}
+
+def code_facts(method: MethodDefinition, large: dict[str, str]) -> dict[str, Any]:
+    """What the record says of the code of a method; its source goes to the large values, by hash."""
+    code = method.code
     facts: dict[str, Any] = {"hash": code.hash}
     if code.source is not None:
-        facts["source"] = store.put_blob(codec.dumps(code.source))
+        text = codec.dumps(code.source)
+        facts["source"] = codec.content_hash(text)
+        large[facts["source"]] = text
     if code.version is not None:
         facts["version"] = code.version
     return facts

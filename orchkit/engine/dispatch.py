@@ -17,12 +17,14 @@ from orchkit.engine.sessions import SessionLifecycleHook, SessionOrchestrator
 from orchkit.engine.single import Single, SingleRun, output_of
 from orchkit.errors import ParameterError, Problem, StoreClosedError
 from orchkit.executors.body import Bodies
-from orchkit.model.policy import RetryPolicy, TimeoutPolicy
+from orchkit.model.policy import NO_POLICY, ReliabilityPolicy
 from orchkit.model.request import Durability, ExecutionDirective, Request, Response
 from orchkit.model.state import RunState
 from orchkit.registry.registration import default_registry
 from orchkit.registry.registry import Registry, Target
-from orchkit.reliability.pipeline import Call, Handler, build_pipeline
+from orchkit.reliability.call import Call, Handler
+from orchkit.reliability.guards import Guards
+from orchkit.reliability.pipeline import build_pipeline
 from orchkit.store.store import Store
 
 
@@ -30,14 +32,13 @@ from orchkit.store.store import Store
 class Operation:
     """A target with everything about it that does not change from call to call.
 
-    ``overrides`` names what comes from the step and not from the policy: ``retry``, ``timeout``.
+    ``overrides`` names what comes from the step and not from its policy: ``retry``, ``timeout``, ...
     """
 
     target: Target
     name: str
     choice: PolicyChoice
-    retry: RetryPolicy | None
-    timeout: TimeoutPolicy | None
+    policy: ReliabilityPolicy
     pipeline: Handler
     body: Callable[[Mapping[str, Any]], Awaitable[Any]]
     in_thread: bool
@@ -83,6 +84,8 @@ class Orchestrator:
         self.registry = registry or default_registry
         self.bodies = bodies or Bodies()
         self.rng = rng or Random()  # noqa: S311 - jitter, not secrets
+        self.guards = Guards(clock=self.store.clock)
+        """The breakers, budgets and the like that calls share by name."""
 
     @property
     def clock(self) -> Clock:
@@ -138,26 +141,24 @@ class Orchestrator:
         self,
         target: Target,
         *,
-        retry: RetryPolicy | None = None,
-        timeout: TimeoutPolicy | None = None,
+        policy: ReliabilityPolicy = NO_POLICY,
         executor: str | None = None,
         directives: ExecutionDirective | None = None,
     ) -> Operation:
-        """Look up once what calls of this target share; the arguments override its policy."""
+        """Look up once what calls of this target share; what ``policy`` has goes before its operation's."""
         method = target.method
         name = method.operation
         choice = self.policies.choose(name)
-        timeout = (directives.timeout if directives else None) or timeout
-        own = {"retry": retry, "timeout": timeout}
-        retry = retry or choice.policy.retry
-        timeout = timeout or choice.policy.timeout
+        if directives is not None and directives.timeout is not None:
+            policy = ReliabilityPolicy(timeout=directives.timeout).over(policy)
+        whole = policy.over(choice.policy)
         body, in_thread = self.bodies.runner(
             method.function, is_async=method.is_async, executor=executor or method.executor
         )
         services = self.registry.inject(method)
-        pipeline = build_pipeline(retry, timeout)
-        overrides = tuple(what for what, value in own.items() if value is not None)
-        return Operation(target, name, choice, retry, timeout, pipeline, body, in_thread, services, overrides)
+        pipeline = build_pipeline(whole, self.guards, name)
+        overrides = tuple(policy.parts)
+        return Operation(target, name, choice, whole, pipeline, body, in_thread, services, overrides)
 
     async def perform(
         self, operation: Operation, request: Request, params: Mapping[str, Any], scope: StepScope
@@ -231,8 +232,7 @@ class Orchestrator:
             {
                 "operation": operation.name,
                 "hooks": policy.hooks,
-                "retry": operation.retry and operation.retry.model_dump(mode="json"),
-                "timeout": operation.timeout and operation.timeout.model_dump(mode="json"),
+                **operation.policy.described(),
                 "overrides": operation.overrides,
             },
         )

@@ -163,7 +163,8 @@ class Execution:
 
     def _begin(self) -> None:
         if self.before is None:
-            self.recorder.run_started(self.compiled.run_started(self.options, self.recorder))
+            with self.orchestrator.store.together():
+                self.recorder.run_started(self.compiled.run_started(self.options, self.recorder))
         else:
             self.before.record(self.recorder, self.compiled, self.options)
         for choice in self.choices:

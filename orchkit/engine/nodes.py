@@ -120,8 +120,7 @@ class NodeRunner:
         step = node.step
         return self._orchestrator.prepare(
             target,
-            retry=step.retry_policy,
-            timeout=step.timeout,
+            policy=step.reliability,
             executor=step.executor,
             directives=self._execution.options.directives,
         )

@@ -69,21 +69,32 @@ class RunRecorder:
         self, kind: str, payload: Mapping[str, Any], step_id: str | None = None, attempt: int | None = None
     ) -> None:
         """Append one event; the payload must be JSON-able (see `codec.pack`)."""
-        text = self._text(payload)
+        text = codec.dumps(payload)
+        if len(text) <= codec.BLOB_BYTES:
+            self._append_text(kind, text, step_id, attempt)
+            return
+        text, large = self._slimmed(payload)
+        with self._store.together():
+            self._put(large)
+            self._append_text(kind, text, step_id, attempt)
+
+    def _append_text(self, kind: str, text: str, step_id: str | None, attempt: int | None) -> None:
         self._append(kind, text, run_id=self.run_id, step_id=step_id, attempt=attempt, durable=self._durable)
 
-    def _text(self, payload: Mapping[str, Any]) -> str:
-        text = codec.dumps(payload)
-        return text if len(text) <= codec.BLOB_BYTES else self._with_blobs(payload)
-
-    def _with_blobs(self, payload: Mapping[str, Any]) -> str:
-        """The payload with its large values stored once, by content hash."""
-        slim = dict(payload)
+    def _slimmed(self, payload: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+        """The payload with the hashes of its large values in their place, and those values."""
+        slim, large = dict(payload), {}
         for key, value in payload.items():
             text = codec.dumps(value)
             if len(text) > codec.BLOB_BYTES:
-                slim[key] = {"$blob": self._store.put_blob(text), "bytes": len(text)}
-        return codec.dumps(slim)
+                digest = codec.content_hash(text)
+                large[digest] = text
+                slim[key] = {"$blob": digest, "bytes": len(text)}
+        return codec.dumps(slim), large
+
+    def _put(self, large: Mapping[str, str]) -> None:
+        for digest, text in large.items():
+            self._store.put_blob(text, digest)
 
     async def barrier(self) -> None:
         """Return when everything appended so far is as durable as the run asks."""
@@ -113,24 +124,27 @@ class RunRecorder:
 
     def run_started(self, payload: Mapping[str, Any]) -> None:
         """The run begins, in this process: ``kind``, ``name`` and the other facts of it."""
-        self.event(ev.RUN_STARTED, {**payload, **this_process().facts})
-        parent = payload.get("parent_run_id")
-        self._store.open_runs.begin(self.run_id, payload["kind"], payload["name"], parent)
+        with self._store.together():
+            self.event(ev.RUN_STARTED, {**payload, **this_process().facts})
+            parent = payload.get("parent_run_id")
+            self._store.open_runs.begin(self.run_id, payload["kind"], payload["name"], parent)
 
     def run_taken_up(self, state: RunState, payload: Mapping[str, Any]) -> None:
         """A run that was cut off, or had ended, goes on in this process, and in no other.
 
         On disk when it returns. Raises `RunInProgressError` when it goes on elsewhere.
         """
-        text = self._text({**payload, **this_process().facts})
+        text, large = self._slimmed({**payload, **this_process().facts})
+        self._put(large)
         event = (self._store.clock.now_us(), ev.RUN_RESUMED, self.run_id, None, None, text)
         self._store.open_runs.take_up(self.run_id, state.kind, state.name, state.parent_run_id, event)
 
     def run_finished(self, status: str, error: str | None, duration_us: int) -> None:
         """The run is over."""
         payload = {"status": status, "error": error, "duration_us": duration_us}
-        self.event(ev.RUN_FINISHED, payload)
-        self._store.open_runs.end(self.run_id)
+        with self._store.together():
+            self.event(ev.RUN_FINISHED, payload)
+            self._store.open_runs.end(self.run_id)
 
     # --- the engine's events ---------------------------------------------------------------
 

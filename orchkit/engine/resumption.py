@@ -75,6 +75,7 @@ class Resumption:
         payload: dict[str, Any] = {"code": compiled.code, **self.facts}
         if self.state.definition_hash != compiled.definition_hash:
             payload |= {"definition": compiled.definition, "definition_hash": compiled.definition_hash}
+        compiled.put_large()
         recorder.run_taken_up(self.state, payload)
         recorder.earlier = self.earlier
         recorder.decided(

@@ -1,61 +1,29 @@
-"""What surrounds an operation: retry, timeouts and hooks, as data."""
+"""What surrounds an operation: reliability policies and hooks, as data."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from orchkit.model.base import Record
+from orchkit.model.budget import BudgetPolicy
+from orchkit.model.retry import Jitter, RetryPolicy, RetryStrategy, as_retry
+from orchkit.model.selectors import exception_name
 
-RetryStrategy = Literal["none", "immediate", "fixed", "linear", "exponential", "fibonacci"]
-Jitter = Literal["none", "full", "equal"]
-
-
-def exception_name(exception: type[BaseException] | str) -> str:
-    """The name under which an exception type is kept in a policy: ``module.QualName``, builtins bare."""
-    if isinstance(exception, str):
-        return exception
-    if exception.__module__ == "builtins":
-        return exception.__qualname__
-    return f"{exception.__module__}.{exception.__qualname__}"
-
-
-class RetryPolicy(Record):
-    """When and how long after a failed attempt the next one is made."""
-
-    strategy: RetryStrategy = "exponential"
-    max_attempts: int = Field(default=3, ge=1)
-    """Attempts in all, the first one included."""
-    delay: float = Field(default=1.0, ge=0)
-    """Seconds before the second attempt (before jitter)."""
-    multiplier: float = Field(default=2.0, ge=1)
-    """Growth per attempt of the exponential strategy."""
-    max_delay: float = Field(default=60.0, ge=0)
-    """Cap of a single delay in seconds; jitter is applied after it, so no delay exceeds it."""
-    jitter: Jitter = "full"
-    """``full`` unless said otherwise, but ``none`` for the strategies whose waits are said to be exact:
-    ``none``, ``immediate`` and ``fixed``."""
-    max_elapsed: float | None = Field(default=None, gt=0)
-    """Seconds after which no further attempt starts; no sleep is begun that would end after it."""
-    retry_on: tuple[str, ...] = ("Exception",)
-    """Exception names (``ValueError``, ``package.module.Error``); subclasses count."""
-    give_up_on: tuple[str, ...] = ()
-    """Exceptions that are never retried; wins over ``retry_on``."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fixed_is_fixed(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("strategy") in ("none", "immediate", "fixed"):
-            return {"jitter": "none", **data}
-        return data
-
-    @field_validator("retry_on", "give_up_on", mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        if isinstance(value, str | type):
-            value = (value,)
-        return tuple(exception_name(item) for item in value)
+__all__ = [
+    "BudgetPolicy",
+    "Jitter",
+    "OperationPolicy",
+    "ReliabilityPolicy",
+    "RetryPolicy",
+    "RetryStrategy",
+    "TimeoutPolicy",
+    "as_retry",
+    "as_timeout",
+    "exception_name",
+]
 
 
 class TimeoutPolicy(Record):
@@ -63,15 +31,6 @@ class TimeoutPolicy(Record):
 
     attempt: float | None = Field(default=None, gt=0)
     total: float | None = Field(default=None, gt=0)
-
-
-def as_retry(value: RetryPolicy | int | dict[str, Any] | None) -> RetryPolicy | None:
-    """A retry policy from what people write: a policy, a number of attempts, a mapping."""
-    if value is None or isinstance(value, RetryPolicy):
-        return value
-    if isinstance(value, int):
-        return RetryPolicy(max_attempts=value)
-    return RetryPolicy.model_validate(value)
 
 
 def as_timeout(value: TimeoutPolicy | float | dict[str, Any] | None) -> TimeoutPolicy | None:
@@ -83,15 +42,14 @@ def as_timeout(value: TimeoutPolicy | float | dict[str, Any] | None) -> TimeoutP
     return TimeoutPolicy.model_validate(value)
 
 
-class OperationPolicy(Record):
-    """The policy of the operations whose name matches ``pattern``."""
+class ReliabilityPolicy(Record):
+    """Everything that may surround a call; what is None is not there.
 
-    pattern: str = "default"
-    """An exact operation name, a prefix pattern such as ``casefile.*``, or ``default``."""
+    From outside in: total timeout, retry with its budget, attempt timeout.
+    """
+
     retry: RetryPolicy | None = None
     timeout: TimeoutPolicy | None = None
-    hooks: tuple[str, ...] = ("metrics", "session_lifecycle")
-    description: str | None = None
 
     @field_validator("retry", mode="before")
     @classmethod
@@ -102,6 +60,54 @@ class OperationPolicy(Record):
     @classmethod
     def _timeout(cls, value: Any) -> Any:
         return as_timeout(value)
+
+    @property
+    def parts(self) -> dict[str, Record]:
+        """The policies that are there, by name."""
+        found = {name: getattr(self, name) for name in ReliabilityPolicy.model_fields}
+        return {name: part for name, part in found.items() if part is not None}
+
+    def described(self) -> dict[str, Any]:
+        """Those policies as JSON-able values for the record; ``retry`` and ``timeout`` in any case."""
+        parts = {name: part.model_dump(mode="json", exclude_none=True) for name, part in self.parts.items()}
+        return {"retry": None, "timeout": None, **parts}
+
+    def but(self, **changes: Any) -> Self:
+        """The same with changes: ``gateway().but(retry={"max_attempts": 5})``.
+
+        A mapping changes single fields of a policy that is there, at any depth; anything else takes its
+        place, None takes it away. Raises `pydantic.ValidationError` for what a policy cannot be.
+        """
+        fields = {name: getattr(self, name, None) for name in self.model_fields_set | changes.keys()}
+        merged = {name: _changed(fields[name], changes[name]) for name in changes}
+        return type(self).model_validate(fields | merged)
+
+    def over(self, other: ReliabilityPolicy) -> ReliabilityPolicy:
+        """These policies, and those of ``other`` where there is none here."""
+        if self is NO_POLICY:
+            return other
+        parts: dict[str, Any] = {**other.parts, **self.parts}
+        return ReliabilityPolicy.model_construct(**parts)
+
+
+def _changed(value: Any, change: Any) -> Any:
+    if not (isinstance(value, Record) and isinstance(change, Mapping)):
+        return change
+    fields = {name: getattr(value, name) for name in value.model_fields_set}
+    return fields | {name: _changed(getattr(value, name, None), new) for name, new in change.items()}
+
+
+NO_POLICY = ReliabilityPolicy()
+"""Nothing around a call."""
+
+
+class OperationPolicy(ReliabilityPolicy):
+    """The policy of the operations whose name matches ``pattern``."""
+
+    pattern: str = "default"
+    """An exact operation name, a prefix pattern such as ``casefile.*``, or ``default``."""
+    hooks: tuple[str, ...] = ("metrics", "session_lifecycle")
+    description: str | None = None
 
     @model_validator(mode="after")
     def _pattern_form(self) -> Self:

@@ -106,6 +106,9 @@ class RunState:
     """The machine of that process."""
     born: str | None = None
     """Tells that process from a later one of the same number."""
+    imported: Mapping[str, Any] | None = None
+    """For a run of another store: the bundle it came in. None again once it was taken up here: until then its
+    process is one of elsewhere, whatever its number."""
     resumed: int = 0
     """How many times it was taken up again."""
     started_us: int | None = None
@@ -134,7 +137,8 @@ def fold(events: Iterable[Event], state: RunState | None = None) -> RunState:
         if apply is not None:
             apply(state, event)
         state.position += 1
-        state.last_us = event.ts
+        if event.kind != ev.RUN_IMPORTED:  # that is said of the record, long after the run
+            state.last_us = event.ts
     return state
 
 
@@ -201,6 +205,7 @@ def _taken_up(state: RunState, payload: Mapping[str, Any]) -> None:
     if payload.get("definition"):
         state.definition, state.definition_hash = payload["definition"], payload.get("definition_hash")
         _add_defined_steps(state)
+    state.imported = None
     state.resumed += 1
     state.finished_us = state.error = None
     for step in state.steps.values():
@@ -209,6 +214,10 @@ def _taken_up(state: RunState, payload: Mapping[str, Any]) -> None:
                 attempt.status = "in_doubt"
         if step.status == "running":
             step.status = "pending"
+
+
+def _run_imported(state: RunState, event: Event) -> None:
+    state.imported = event.payload
 
 
 def _step_scheduled(state: RunState, event: Event) -> None:
@@ -293,6 +302,7 @@ _APPLY = {
     ev.RUN_FINISHED: _run_finished,
     ev.RUN_PAUSED: _run_paused,
     ev.RUN_RESUMED: _run_resumed,
+    ev.RUN_IMPORTED: _run_imported,
     ev.STEP_SCHEDULED: _step_scheduled,
     ev.STEP_FINISHED: _step_finished,
     ev.STEP_REUSED: _step_reused,

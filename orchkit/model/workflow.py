@@ -12,7 +12,14 @@ from orchkit.ids import new_id
 from orchkit.model.base import Record
 from orchkit.model.brief import brief_name
 from orchkit.model.display import Displayable
-from orchkit.model.policy import RetryPolicy, TimeoutPolicy, as_retry, as_timeout
+from orchkit.model.policy import (
+    NO_POLICY,
+    ReliabilityPolicy,
+    RetryPolicy,
+    TimeoutPolicy,
+    as_retry,
+    as_timeout,
+)
 
 ExecutionMode = Literal["sequential", "parallel", "dag"]
 ErrorHandling = Literal["stop_on_failure", "continue_on_failure"]
@@ -78,6 +85,13 @@ class StepDefinition(Record):
     @classmethod
     def _depends_on(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @property
+    def reliability(self) -> ReliabilityPolicy:
+        """The policies that the step sets itself."""
+        if self.retry_policy is None and self.timeout is None:
+            return NO_POLICY
+        return ReliabilityPolicy(retry=self.retry_policy, timeout=self.timeout)
 
     @property
     def is_map(self) -> bool:

@@ -1,5 +1,6 @@
 """Methods, tools and services by name, and the parameters that they take."""
 
+from orchkit.registry.code import Code, changes, code_of
 from orchkit.registry.definition import MethodDefinition
 from orchkit.registry.fields import NO_FIELD, UNKNOWN, field_type
 from orchkit.registry.fitting import compatible
@@ -16,6 +17,7 @@ __all__ = [
     "MISSING",
     "NO_FIELD",
     "UNKNOWN",
+    "Code",
     "MethodDefinition",
     "MethodRegistry",
     "ParameterSpec",
@@ -25,6 +27,8 @@ __all__ = [
     "Target",
     "ToolDefinition",
     "ToolRegistry",
+    "changes",
+    "code_of",
     "compatible",
     "default_registry",
     "field_type",

@@ -8,9 +8,13 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Literal
 
+from typing_extensions import Unpack
+
 from orchkit.errors import RegistrationError
 from orchkit.registry.check import ParameterCheck, Services
+from orchkit.registry.code import Code, code_of
 from orchkit.registry.origin import Origin, origin_of, origin_of_target
+from orchkit.registry.promises import CacheMode, Promises, check_promises
 from orchkit.registry.schema import parameters_schema
 from orchkit.registry.signature import (
     ParameterSpec,
@@ -30,21 +34,27 @@ class MethodDefinition:
     """One registered method.
 
     A lazy definition knows only its ``target`` ("package.module:function"). Reading its function, parameters,
-    result type or ``is_async`` imports the module; RegistrationError names the target when that fails.
+    result type, code or ``is_async`` imports the module; RegistrationError names the target when that fails.
+
+    ``pure``, ``cache`` and ``idempotent`` are `Promises`.
     """
 
     __slots__ = (
         "_checks",
+        "_code",
         "_description",
         "_function",
         "_is_async",
         "_local_names",
         "_raw_signature",
         "_signature",
+        "cache",
         "domain",
         "executor",
+        "idempotent",
         "name",
         "place",
+        "pure",
         "services",
         "target",
         "version",
@@ -60,17 +70,25 @@ class MethodDefinition:
         description: str | None = None,
         version: str | None = None,
         executor: Executor | None = None,
+        **promises: Unpack[Promises],
     ) -> None:
         check_name(name)
         if executor not in _EXECUTORS:
             raise RegistrationError(name, f"executor {executor!r} is neither 'inline' nor 'threads'")
+        if not isinstance(version, str | None):
+            raise RegistrationError(name, f"version={version!r} is not a text")
         self.name, self.domain, self.version = name, domain, version
         self.executor: Executor | None = executor
+        promised = check_promises(name, promises)
+        self.pure: bool = promised["pure"]
+        self.cache: CacheMode | None = promised["cache"]
+        self.idempotent: bool = promised["idempotent"]
         self.services: Services = ()
         """Parameters that are injected; filled in by the registry that looked last."""
         self._description = description
         self._checks: dict[frozenset[str], ParameterCheck] = {}
         self._signature: Signature | None = None
+        self._code: Code | None = None
         self._function: Callable[..., Any] | None = None
         if function is not None:
             self._adopt(function)
@@ -105,6 +123,13 @@ class MethodDefinition:
         if self._function is not None:
             return self._function
         return self._adopt(load_target(self.name, self.target))
+
+    @property
+    def code(self) -> Code:
+        """What its code is; read at first use and kept, a function registered anew being a new definition."""
+        if self._code is None:
+            self._code = code_of(self.function, version=self.version, place=self.origin)
+        return self._code
 
     @property
     def signature(self) -> Signature:

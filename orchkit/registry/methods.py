@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
 
+from typing_extensions import Unpack
+
 from orchkit.errors import RegistrationError, UnknownNameError
 from orchkit.registry.definition import Executor, MethodDefinition, is_target, load_target
 from orchkit.registry.origin import origin_of
+from orchkit.registry.promises import Promises
 from orchkit.registry.revision import Revision
 from orchkit.registry.search import SearchText, rank
 from orchkit.registry.signature import MISSING, ParameterSpec
@@ -62,11 +65,17 @@ class MethodRegistry:
         description: str | None = None,
         version: str | None = None,
         executor: Executor | None = None,
+        **promises: Unpack[Promises],
     ) -> MethodDefinition:
         """Register a callable, or a lazy ``package.module:function`` that is imported at first use.
 
-        The name defaults to that of the function. Raises RegistrationError when it has none, when the name
-        is taken, or when the function cannot be called with named parameters.
+        The name defaults to that of the function. ``version`` is part of the method's code: another one says
+        that what it does has changed, although its source has not. ``pure=True`` lets verifying a run execute
+        it again, ``cache="inputs"`` reuses a recorded output for the same code and input, ``idempotent=True``
+        lets it be called twice at once (`Promises`).
+
+        Raises RegistrationError when it has no name, when the name is taken, when the function cannot be
+        called with named parameters, or for an option that there is not.
         """
         return self.register(
             MethodDefinition(
@@ -77,6 +86,7 @@ class MethodRegistry:
                 description=description,
                 version=version,
                 executor=executor,
+                **promises,
             )
         )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from typing_extensions import Unpack
 
 from orchkit.errors import RegistrationError
 from orchkit.registry.definition import Executor
+from orchkit.registry.promises import Promises
 from orchkit.registry.registry import Registry
 from orchkit.registry.tools import Parameters
 
@@ -18,14 +19,19 @@ default_registry = Registry()
 """Where the decorators register; every kit's registry falls through to it."""
 
 
-class MethodOptions(TypedDict, total=False):
+class WorkOptions(Promises, total=False):
+    """The options that say how the work of a method is done."""
+
+    version: str | None
+    executor: Executor | None
+
+
+class MethodOptions(WorkOptions, total=False):
     """The options of `method`, the same as of `register_method`."""
 
     name: str | None
     domain: str | None
     description: str | None
-    version: str | None
-    executor: Executor | None
     registry: Registry | None
 
 
@@ -52,12 +58,20 @@ def register_method(
     version: str | None = None,
     executor: Executor | None = None,
     registry: Registry | None = None,
+    **promises: Unpack[Promises],
 ) -> Callable[[F], F]:
     """A decorator that registers a function as a method and returns it unchanged.
 
-    The name defaults to that of the function. Raises RegistrationError when the name is taken from elsewhere,
-    or when the function cannot be called with named parameters; ParameterError when a tool that names this
-    method does not fit it.
+    The name defaults to that of the function. Another ``version`` says that what the method does has changed
+    although its source has not. The promises, all off unless given:
+
+    - ``pure=True``: calling it again changes nothing and gives the same result; verifying a run may do so;
+    - ``cache="inputs"``: same code and same input reuse the recorded output, across runs;
+    - ``idempotent=True``: twice is as good as once; it may be hedged.
+
+    Raises RegistrationError when the name is taken from elsewhere, when the function cannot be called with
+    named parameters, or for an option that there is not; ParameterError when a tool that names this method
+    does not fit it.
     """
     if callable(name):
         raise RegistrationError(getattr(name, "__name__", repr(name)), "write @method or @register_method()")
@@ -70,6 +84,7 @@ def register_method(
             description=description,
             version=version,
             executor=executor,
+            **promises,
         )
         return function
 
@@ -86,6 +101,7 @@ def register_tool(  # noqa: PLR0913 - one keyword per option is what people read
     parameters: Parameters | None = None,
     tags: Sequence[str] = (),
     registry: Registry | None = None,
+    **work: Unpack[WorkOptions],
 ) -> Callable[[F], F]:
     """A decorator that registers a tool and returns the function unchanged.
 
@@ -94,8 +110,11 @@ def register_tool(  # noqa: PLR0913 - one keyword per option is what people read
     those of the tool, and are checked against the method as soon as both exist. (To register a tool without
     a function call ``registry.tools.register_tool``.)
 
-    Raises RegistrationError when the name is taken from elsewhere; ParameterError naming every parameter that
-    does not fit the method.
+    The options ``version``, ``executor``, ``pure``, ``cache`` and ``idempotent`` are those of
+    `register_method`, for a function that becomes a method here.
+
+    Raises RegistrationError when the name is taken from elsewhere, or for options of a method that is
+    registered elsewhere; ParameterError naming every parameter that does not fit the method.
     """
     if callable(name):
         raise RegistrationError(
@@ -104,12 +123,15 @@ def register_tool(  # noqa: PLR0913 - one keyword per option is what people read
     target = registry or default_registry
 
     def decorate(function: F) -> F:
-        worker = method_name
+        known = target.methods.find_function(function) if method_name is None else None
+        worker = method_name if known is None else known.name
+        if worker is not None and work:
+            options = ", ".join(f"{option}=" for option in work)
+            raise RegistrationError(name, f"give {options} where the method {worker!r} is registered")
         if worker is None:
-            known = target.methods.find_function(function)
-            worker = known.name if known is not None else None
-        if worker is None:
-            target.methods.register_method(function, name=name, domain=domain, description=description)
+            target.methods.register_method(
+                function, name=name, domain=domain, description=description, **work
+            )
             worker = name
         target.tools.register_tool(
             name,

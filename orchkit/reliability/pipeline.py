@@ -2,225 +2,44 @@
 
 Order from outside in (a layer that is not asked for is not there)::
 
-    TotalTimeout( Retry( AttemptRecord( AttemptTimeout( call ))))
+    TotalTimeout( Retry + Budget( AttemptRecord( AttemptTimeout( call ))))
 
 A new policy is a `Layer` and one line in `build_pipeline`; the engine does not change.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from random import Random
-from typing import Any, Protocol
 
-from orchkit.clock import Clock, Limit
-from orchkit.errors import ExecutionError, StoreError, TimeoutExceededError
-from orchkit.model.policy import RetryPolicy, TimeoutPolicy
-from orchkit.reliability.classify import error_message
-from orchkit.reliability.retry import decide
-
-Handler = Callable[["Call"], Awaitable[Any]]
+from orchkit.model.policy import ReliabilityPolicy
+from orchkit.model.retry import RetryPolicy
+from orchkit.reliability.call import Handler, Layer, invoke, record_attempt
+from orchkit.reliability.guards import Guards
+from orchkit.reliability.retrying import Retry
+from orchkit.reliability.timeout import AttemptTimeout, TotalTimeout
 
 
-class CallRecord(Protocol):
-    """Where a call writes down what happens to it."""
+def build_pipeline(policy: ReliabilityPolicy, guards: Guards, name: str) -> Handler:
+    """The handler for these policies; the same object `BARE` when there are none.
 
-    async def attempt_started(self, attempt: int) -> None:
-        """Record the start; returns when the record is as durable as the run asks."""
-        ...
-
-    def attempt_finished(
-        self,
-        attempt: int,
-        status: str,
-        duration_s: float,
-        error: BaseException | None = None,
-        *,
-        abandoned: bool = False,
-    ) -> None:
-        """Record the end: ``success``, ``failed``, ``timeout`` or ``cancelled``."""
-        ...
-
-    def decided(self, point: str, decision: str, rationale: str, inputs: Mapping[str, Any]) -> None:
-        """Record a choice of a policy."""
-        ...
-
-    async def written(self) -> None:
-        """Return when what was recorded is as durable as the run asks."""
-        ...
-
-
-@dataclass(slots=True)
-class Call:
-    """One operation on its way through the pipeline."""
-
-    invoke: Callable[[], Awaitable[Any]]
-    """Runs the body once."""
-    record: CallRecord
-    clock: Clock
-    rng: Random
-    abandons: bool = False
-    """Whether a body that overruns goes on in its thread (a sync function)."""
-    attempt: int = 0
-    """Attempts begun so far; above 0 at the start when some were made before a crash: numbering goes on."""
-    forgiven: int = 0
-    """How many of those do not count towards the limit (the step of an ended run is taken up again)."""
-    total: Limit | None = None
-    """The limit around all attempts, once it is running."""
-    deadline: TimeoutExceededError | None = field(default=None)
-    """Set when the limit around the attempt is what ended it."""
-
-
-class Layer(Protocol):
-    """Something around a call; calls ``inner`` zero, one or many times."""
-
-    async def __call__(self, call: Call, inner: Handler) -> Any:
-        """Run the call."""
-        ...
-
-
-async def invoke(call: Call) -> Any:
-    """The innermost handler: the body itself.
-
-    A body that calls ``sys.exit`` has failed, and so has one that is cancelled although nobody cancelled
-    its task: neither may end more than the call.
+    ``name`` is what budgets and the like are shared under when their policy does not say.
     """
-    try:
-        return await call.invoke()
-    except SystemExit as error:
-        raise ExecutionError(f"the function called sys.exit({error.code!r})") from error
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise ExecutionError("the function was cancelled from inside, by what it waited for") from error
-
-
-async def record_attempt(call: Call, inner: Handler) -> Any:
-    """Number the attempt and write down its start and its end."""
-    call.attempt += 1
-    number, record, monotonic = call.attempt, call.record, call.clock.monotonic
-    start, begun = monotonic(), False
-    try:
-        await record.attempt_started(number)
-        start, begun = monotonic(), True
-        output = await inner(call)
-    except TimeoutExceededError as error:
-        # Raised by the body itself, it is a failure like any other; by our limit, a timeout.
-        ours = error is call.deadline
-        status = "timeout" if ours else "failed"
-        record.attempt_finished(number, status, monotonic() - start, error, abandoned=ours and call.abandons)
-        raise
-    except Exception as error:
-        record.attempt_finished(number, "failed", monotonic() - start, error)
-        raise
-    except BaseException:  # cancelled, or Ctrl-C
-        out_of_time = call.total is not None and call.total.expired()
-        status = "timeout" if out_of_time else "cancelled"
-        record.attempt_finished(number, status, monotonic() - start, abandoned=begun and call.abandons)
-        raise
-    record.attempt_finished(number, "success", monotonic() - start)
-    return output
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptTimeout:
-    """A limit on each attempt."""
-
-    seconds: float
-
-    async def __call__(self, call: Call, inner: Handler) -> Any:
-        """Run the attempt; raises `TimeoutExceededError` when it overruns."""
-        limit = call.clock.timeout(self.seconds)
-        try:
-            async with limit:
-                return await inner(call)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise  # the body's own
-            call.deadline = TimeoutExceededError("attempt", self.seconds)
-            raise call.deadline from error
-
-
-@dataclass(frozen=True, slots=True)
-class TotalTimeout:
-    """A limit on all attempts and the waits between them."""
-
-    seconds: float
-
-    async def __call__(self, call: Call, inner: Handler) -> Any:
-        """Run the call; raises `TimeoutExceededError` when it overruns."""
-        call.total = limit = call.clock.timeout(self.seconds)
-        try:
-            async with limit:
-                return await inner(call)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            call.record.decided(
-                "timeout",
-                "stop",
-                f"the total timeout of {self.seconds:g} s is over on attempt {call.attempt}",
-                {"total_s": self.seconds, "attempts": call.attempt},
-            )
-            raise TimeoutExceededError("total", self.seconds) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Another attempt after a failed one, as the policy says."""
-
-    policy: RetryPolicy
-
-    async def __call__(self, call: Call, inner: Handler) -> Any:
-        """Run the call until it succeeds or the policy gives up; raises the last error."""
-        start = call.clock.monotonic()
-        while True:
-            try:
-                return await inner(call)
-            except StoreError:
-                raise  # the record could not be written: trying again would repeat the effect, unrecorded
-            except Exception as error:
-                elapsed = call.clock.monotonic() - start
-                verdict = decide(self.policy, call.attempt - call.forgiven, error, elapsed, call.rng)
-                call.record.decided(
-                    "retry",
-                    "retry" if verdict.retry else "give_up",
-                    verdict.reason,
-                    {
-                        "attempt": call.attempt,
-                        "max_attempts": self.policy.max_attempts,
-                        "strategy": self.policy.strategy,
-                        "jitter": self.policy.jitter,
-                        "delay_s": round(verdict.delay, 6),
-                        "elapsed_s": round(elapsed, 6),
-                        "error": error_message(error),
-                    },
-                )
-                if not verdict.retry:
-                    raise
-            if verdict.delay > 0:
-                # Whoever looks on, or looks later after a crash, sees what is waited for.
-                await call.record.written()
-            await call.clock.sleep(verdict.delay)
-
-
-def build_pipeline(retry: RetryPolicy | None, timeout: TimeoutPolicy | None) -> Handler:
-    """The handler for these policies; the same object `BARE` when there are none."""
-    if retry is None and timeout is None:
-        return BARE
     layers: list[Layer] = []
+    timeout, retry = policy.timeout, policy.retry
     if timeout is not None and timeout.total is not None:
         layers.append(TotalTimeout(timeout.total))
-    if retry is not None and retry.max_attempts > 1:
-        layers.append(Retry(retry))
+    if retry is not None and (retry.max_attempts > 1 or retry.budget is not None):
+        layers.append(_retry(retry, guards, name))
     layers.append(record_attempt)
     if timeout is not None and timeout.attempt is not None:
         layers.append(AttemptTimeout(timeout.attempt))
-    return compose(layers)
+    return compose(layers) if len(layers) > 1 else BARE
+
+
+def _retry(policy: RetryPolicy, guards: Guards, name: str) -> Retry:
+    if policy.budget is None:
+        return Retry(policy)
+    return Retry(policy, guards.budgets.get_or_make(policy.budget.name or name, policy.budget))
 
 
 def compose(layers: list[Layer]) -> Handler:

@@ -2,53 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
 from random import Random
+from typing import Any
 
-from orchkit.model.policy import RetryPolicy
-from orchkit.reliability.classify import error_name, matches
+from orchkit.model.backoff import base_delay
+from orchkit.model.reference import function_name
+from orchkit.model.retry import RetryPolicy
+from orchkit.registry.definition import load_target
+from orchkit.reliability.classify import error_name, error_text
+from orchkit.reliability.traits import first_fit, traits_of
 
-
-def _fibonacci(n: int) -> int:
-    a, b = 1, 1
-    for _ in range(n - 1):
-        a, b = b, a + b
-    return a
-
-
-# Factor on `delay` before attempt n + 1, from the number n of attempts made.
-_GROWTH: Mapping[str, Callable[[RetryPolicy, int], float]] = {
-    "none": lambda policy, n: 0.0,
-    "immediate": lambda policy, n: 0.0,
-    "fixed": lambda policy, n: 1.0,
-    "linear": lambda policy, n: float(n),
-    "exponential": lambda policy, n: policy.multiplier ** (n - 1),
-    "fibonacci": lambda policy, n: float(_fibonacci(n)),
-}
+__all__ = ["NO_HINTS", "Hints", "RetryVerdict", "base_delay", "decide", "next_delay"]
 
 
-def base_delay(policy: RetryPolicy, attempts: int) -> float:
-    """Seconds to wait after ``attempts`` failed attempts, capped, before jitter."""
-    try:
-        grown = policy.delay * _GROWTH[policy.strategy](policy, attempts)
-    except OverflowError:  # multiplier ** 2000: the cap is meant
-        grown = float("inf")
-    return min(policy.max_delay, grown)
+def next_delay(
+    policy: RetryPolicy,
+    attempts: int,
+    rng: Random,
+    previous: float | None = None,
+    delay: float | None = None,
+) -> float:
+    """Seconds to wait after ``attempts`` failed attempts: `base_delay` with jitter.
 
-
-def next_delay(policy: RetryPolicy, attempts: int, rng: Random) -> float:
-    """The same with jitter: ``full`` uniform in [0, d], ``equal`` uniform in [d/2, d].
-
-    The cap comes before the jitter, so delays neither bunch at the cap nor exceed it (AWS
-    Architecture Blog, "Exponential Backoff And Jitter").
+    ``full`` is uniform in [0, d], ``equal`` in [d/2, d], ``decorrelated`` in [first delay, 3 × the previous
+    wait]. The cap comes before the jitter, so delays neither bunch at the cap nor exceed it (AWS Architecture
+    Blog, "Exponential Backoff And Jitter"). ``delay`` takes the place of the policy's first delay.
     """
-    delay = base_delay(policy, attempts)
+    if policy.jitter == "decorrelated" and policy.strategy not in ("none", "immediate"):
+        first = policy.delay if delay is None else delay
+        upper = min(policy.max_delay, 3 * (first if previous is None else previous))
+        return min(upper, rng.uniform(min(first, upper), upper))
+    calculated = _custom(policy, attempts) if callable_wait(policy) else base_delay(policy, attempts, delay)
     if policy.jitter == "full":
-        return rng.uniform(0, delay)
+        return rng.uniform(0, calculated)
     if policy.jitter == "equal":
-        return rng.uniform(delay / 2, delay)
-    return delay
+        return rng.uniform(calculated / 2, calculated)
+    return calculated
+
+
+def callable_wait(policy: RetryPolicy) -> bool:
+    """Whether a function of the user's says how long to wait."""
+    return policy.strategy == "custom" and not isinstance(policy.wait, tuple)
+
+
+def _custom(policy: RetryPolicy, attempts: int) -> float:
+    seconds = _load("wait", policy.wait)(attempts)
+    if isinstance(seconds, timedelta):
+        seconds = seconds.total_seconds()
+    if not isinstance(seconds, int | float) or math.isnan(seconds) or seconds < 0:
+        raise ValueError(f"wait({attempts}) gave {seconds!r}, which is no number of seconds")
+    return min(policy.max_delay, float(seconds))
+
+
+def _load(what: str, function: Any) -> Callable[..., Any]:
+    loaded: Callable[..., Any] = load_target(what, function) if isinstance(function, str) else function
+    return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What others say about when to come back, in seconds from now; None: nothing."""
+
+    retry_after: float | None = None
+    """The service."""
+    reopens_in: float | None = None
+    """The circuit breaker of the call, while it is open."""
+
+
+NO_HINTS = Hints()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +84,122 @@ class RetryVerdict:
     delay: float
     """Seconds to wait before the next attempt; 0 when there is none."""
     reason: str
+    rule: str = "retry"
+    """What decided, in one word: ``retry``, or why not: ``classifier``, ``give_up_on``, ``retry_on``,
+    ``strategy``, ``max_attempts``, ``wait``, ``max_elapsed``, ``budget``."""
+    traits: frozenset[str] = field(default=frozenset(), repr=False)
+    """What was told of the error."""
 
 
-def decide(policy: RetryPolicy, attempts: int, error: Exception, elapsed: float, rng: Random) -> RetryVerdict:
-    """Decide after ``attempts`` attempts, the last failed with ``error``; ``elapsed`` seconds are over."""
-    kind = error_name(error)
-    if matches(error, policy.give_up_on):
-        return RetryVerdict(False, 0.0, f"{kind} is among give_up_on")
-    if not matches(error, policy.retry_on):
-        return RetryVerdict(False, 0.0, f"{kind} is not among retry_on ({', '.join(policy.retry_on)})")
-    if policy.strategy == "none":
-        return RetryVerdict(False, 0.0, "the strategy is none")
-    if attempts >= policy.max_attempts:
-        return RetryVerdict(False, 0.0, f"all {policy.max_attempts} attempts are used up")
-    delay = next_delay(policy, attempts, rng)
+@dataclass(frozen=True, slots=True)
+class _Opinion:
+    """What the classifier of a policy said."""
+
+    retry: bool | None = None
+    delay: float | None = None
+    kind: str | None = None
+    failure: tuple[str, str] | None = None
+
+
+def decide(
+    policy: RetryPolicy,
+    attempts: int,
+    error: Exception,
+    elapsed: float,
+    rng: Random,
+    previous: float | None = None,
+    hints: Hints = NO_HINTS,
+) -> RetryVerdict:
+    """Decide after ``attempts`` attempts, the last failed with ``error``; ``elapsed`` seconds are over.
+
+    ``previous`` is the wait before the last attempt, in seconds.
+    """
+    opinion = _opinion(policy, error)
+    traits = traits_of(error) | ({opinion.kind} if opinion.kind else set())
+    refusal = opinion.failure or _refusal(policy, attempts, error, traits, opinion.retry)
+    if refusal is not None:
+        return _no(*refusal, traits)
+    try:
+        delay, why = _wait(policy, attempts, traits, rng, previous, hints, opinion)
+    except Exception as broken:  # the user's own function: the error of the call is the one to raise
+        return _no("wait", f"how long to wait cannot be said: {error_text(broken)}", traits)
     if policy.max_elapsed is not None and elapsed + delay > policy.max_elapsed:
-        return RetryVerdict(
-            False,
-            0.0,
-            f"waiting {delay:.3g} s would end after max_elapsed of {policy.max_elapsed:g} s "
-            f"({elapsed:.3g} s are over)",
-        )
-    return RetryVerdict(True, delay, f"{kind} on attempt {attempts} of {policy.max_attempts}")
+        late = f"waiting {delay:.3g} s would end after max_elapsed of {policy.max_elapsed:g} s "
+        return _no("max_elapsed", late + f"({elapsed:.3g} s are over)", traits)
+    reason = f"{error_name(error)} on attempt {attempts} of {policy.max_attempts}"
+    return RetryVerdict(True, delay, f"{reason}; {why}" if why else reason, traits=traits)
+
+
+def _no(rule: str, reason: str, traits: frozenset[str]) -> RetryVerdict:
+    return RetryVerdict(False, 0.0, reason, rule, traits)
+
+
+def _opinion(policy: RetryPolicy, error: Exception) -> _Opinion:
+    if policy.classifier is None:
+        return _Opinion()
+    try:
+        said = _load("classifier", policy.classifier)(error)
+        return _understood(said)
+    except Exception as broken:  # the error of the call is the one to raise; this one is on the record
+        failure = f"{function_name(policy.classifier)} failed: {error_text(broken)}"
+        return _Opinion(failure=("classifier", failure))
+
+
+def _understood(said: Any) -> _Opinion:
+    if isinstance(said, timedelta):
+        said = said.total_seconds()
+    if said is None:
+        return _Opinion()
+    if isinstance(said, bool):
+        return _Opinion(retry=said)
+    if isinstance(said, str):
+        return _Opinion(kind=said)
+    if isinstance(said, int | float) and math.isfinite(said):
+        return _Opinion(retry=True, delay=max(0.0, float(said)))
+    raise TypeError(f"a classifier returns a bool, seconds, a kind or None, not {said!r}")
+
+
+def _refusal(
+    policy: RetryPolicy, attempts: int, error: Exception, traits: frozenset[str], wanted: bool | None
+) -> tuple[str, str] | None:
+    """The rule by which there is no other attempt, and its words; None: there may be one."""
+    kind = error_name(error)
+    if wanted is False:
+        assert policy.classifier is not None
+        return "classifier", f"{function_name(policy.classifier)} says not to retry {kind}"
+    if wanted is None:
+        if not traits.isdisjoint(policy.give_up_on):
+            return "give_up_on", f"{kind} is among give_up_on"
+        if traits.isdisjoint(policy.retry_on):
+            return "retry_on", f"{kind} is not among retry_on ({', '.join(policy.retry_on)})"
+    if policy.strategy == "none":
+        return "strategy", "the strategy is none"
+    if attempts >= policy.max_attempts:
+        return "max_attempts", f"all {policy.max_attempts} attempts are used up"
+    return None
+
+
+def _wait(
+    policy: RetryPolicy,
+    attempts: int,
+    traits: frozenset[str],
+    rng: Random,
+    previous: float | None,
+    hints: Hints,
+    opinion: _Opinion,
+) -> tuple[float, str]:
+    """How long to wait and, when it is not the policy's own delay, why."""
+    if policy.strategy == "circuit_breaker" and hints.reopens_in:
+        return hints.reopens_in, "the circuit breaker lets calls through then"
+    own = next_delay(policy, attempts, rng, previous, first_fit(policy.delay_for, traits))
+    cap = policy.max_delay if policy.retry_after_cap is None else policy.retry_after_cap
+    if opinion.delay is not None:
+        return min(opinion.delay, cap), f"the classifier says {opinion.delay:.3g} s"
+    asked = hints.retry_after
+    if asked is None or not policy.retry_after:
+        return own, ""
+    if policy.retry_after_window is not None:
+        delay = min(max(asked, own), own + policy.retry_after_window)
+    else:
+        delay = min(asked, cap)
+    return delay, f"the service asks to wait {asked:.3g} s"

@@ -35,8 +35,6 @@ _SETTLE = (
     "UPDATE claim SET status = ?, settled_us = ?, result = ?, error = ? "
     "WHERE key = ? AND owner = ? AND status = 'PROCESSING'"
 )
-# Only of what was really settled by the statement before.
-_SAY_SETTLED = "INSERT INTO event (ts, kind, payload) SELECT ?, ?, ? WHERE changes() = 1"
 
 Verdict = Literal["execute", "replay", "conflict", "in_flight", "take_over", "refuse"]
 
@@ -194,10 +192,11 @@ class Claims:
     ) -> None:
         """Say what came of a claim of ours; written with the events that were appended before.
 
-        A claim that somebody else has taken over meanwhile stays as it is: see `is_ours`.
+        A claim that somebody else has taken over meanwhile stays as it is: see `finish`.
         """
         now_us = self._clock.now_us()
-        self._log.attach(_SETTLE, (status.value, now_us, result, error, claim.key, claim.owner))
+        error = error and error.encode(errors="replace").decode()  # a lone surrogate could never be written
+        params = (status.value, now_us, result, error, claim.key, claim.owner)
         payload = {
             "key": claim.key,
             "name": claim.name,
@@ -205,7 +204,8 @@ class Claims:
             "status": status.value,
             "error": error,
         }
-        self._log.attach(_SAY_SETTLED, (now_us, ev.CLAIM_SETTLED, codec.dumps(payload)))
+        told: list[Row] = [(now_us, ev.CLAIM_SETTLED, None, None, None, codec.dumps(payload))]
+        self._log.attach(lambda connection: told if connection.execute(_SETTLE, params).rowcount else [])
 
     def finish(self, claim: Claim) -> bool:
         """After the commit: let go of a claim; whether it was ours until the end."""

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreFullError, StoreVersionError
+from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreVersionError
+from orchkit.store import trouble
 from orchkit.store.lease import Lease
 from orchkit.store.schema import migrations, script
 
@@ -80,7 +81,7 @@ class History:
         except duckdb.Error as error:
             if isinstance(error, duckdb.FatalException) and self._lease is not None:
                 self._closing = True  # DuckDB refuses all work on this file until it is opened again
-            raise _translated(error) from error
+            raise trouble.of_history(error, None) from error
         finally:
             self._leave()
 
@@ -140,8 +141,8 @@ class History:
         except BaseException as error:
             if self._lease is not None:
                 self._lease.release()
-            if isinstance(error, duckdb.Error):
-                raise _translated(error, self.path) from error
+            if isinstance(error, duckdb.Error | OSError):
+                raise trouble.of_history(error, self.path) from error
             raise
         self._connection = connection
         self._used_at = self._renewed_at = self._monotonic()
@@ -260,14 +261,3 @@ def _lock_holder(message: str) -> str:
     """The part of DuckDB's lock message that says who holds the file."""
     _, found, rest = message.partition("Conflicting lock is held in ")
     return rest.split(". ", 1)[0].strip() if found else "another process"
-
-
-def _translated(error: Exception, path: Path | None = None) -> StoreError:
-    text = str(error)
-    if "No space left" in text or "disk is full" in text.lower():
-        return StoreFullError(
-            f"no space left for the history: nothing acknowledged is lost; free space: {text}"
-        )
-    if "not a valid DuckDB database" in text or "Extension" in text.split("\n", 1)[0]:
-        return StoreError(f"{path} is no DuckDB database: name another file, or a new one")
-    return StoreError(f"history {path}: {text}" if path else text)

@@ -22,7 +22,8 @@ Row = tuple[int, str, str | None, str | None, int | None, str]
 StoredRow = tuple[int, int, str, str | None, str | None, int | None, str]
 """The same with its ``seq`` in front."""
 Listener = Callable[[list[StoredRow]], None]
-Statement = tuple[str, tuple[Any, ...]]
+Change = Callable[[sqlite3.Connection], Sequence[Row]]
+"""Changes other tables of the log in a transaction of events; gives the events that tell of it."""
 T = TypeVar("T")
 
 TRIM_ROWS = 5_000
@@ -58,7 +59,11 @@ class EventLog(Protocol):
         ...
 
     def put_blob(self, digest: str, data: str) -> None:
-        """Buffer a large value under its content hash; written once, before the events that name it."""
+        """Buffer a large value under its content hash; written once, with the events that name it."""
+        ...
+
+    def together(self) -> AbstractContextManager[object]:
+        """What this thread buffers inside is written in one transaction."""
         ...
 
     def commit(self) -> None:
@@ -92,10 +97,13 @@ class SqliteLog:
         self._clock = clock or SystemClock()
         self._buffer: list[Row] = []
         self._blobs: list[tuple[str, str]] = []
-        self._attached: list[Statement] = []
+        self._texts: dict[str, str] = {}
+        self._written: set[str] = set()  # large values that were written and not swept since
+        self._sweeps: object = None
+        self._attached: list[Change] = []
         self._closed = False
         self._durable_to = 0  # the buffer up to here, or something before, must survive a power loss
-        self._buffer_lock = threading.Lock()
+        self._buffer_lock = threading.RLock()
         self._commit_lock = threading.RLock()
         self._listeners: list[Listener] = []
         self._file = SqliteFile(path, alone=path is not None and on_network(path.parent))
@@ -123,14 +131,26 @@ class SqliteLog:
                 self._durable_to = len(self._buffer)
 
     def put_blob(self, digest: str, data: str) -> None:
-        """Buffer a large value under its content hash."""
-        with self._buffer_lock:
-            self._blobs.append((digest, data))
+        """Buffer a large value under its content hash, for an event that is appended `together` with it.
 
-    def attach(self, sql: str, params: tuple[Any, ...]) -> None:
-        """Buffer a change of another table of the log, to be made in the transaction of these events."""
+        It is written once. Who names it again later puts it again: a sweep may have removed it meanwhile.
+        """
         with self._buffer_lock:
-            self._attached.append((sql, params))
+            # However often it is put until the next commit, it is in memory once.
+            self._blobs.append((digest, self._texts.setdefault(digest, data)))
+
+    def together(self) -> AbstractContextManager[object]:
+        """What this thread appends, puts and attaches inside goes in one transaction, whoever commits."""
+        return self._buffer_lock
+
+    def attach(self, change: Change) -> None:
+        """Buffer a change of another table of the log, to be made in the transaction of these events.
+
+        It is made again after a transaction that failed. Only `sqlite3.Error` may come out of it: whatever
+        else would keep all others from being written.
+        """
+        with self._buffer_lock:
+            self._attached.append(change)
 
     @property
     def pending(self) -> int:
@@ -151,14 +171,14 @@ class SqliteLog:
                 return
             with self._file.lock:
                 try:
-                    first = self._write_all(batch)
+                    first, rows = self._write_all(batch)
                 finally:
                     # Also when Ctrl-C interrupted it after the fact: what landed must not be written again.
                     if self._file.landed:
                         self._forget(batch)
-            self._tell(first, batch.rows)
+            self._tell(first, rows)
 
-    def _write_all(self, batch: _Batch) -> int:
+    def _write_all(self, batch: _Batch) -> tuple[int, list[Row]]:
         try:
             return self._write(batch)
         except (UnicodeError, OverflowError):
@@ -172,17 +192,31 @@ class SqliteLog:
         """
         return self._file.transaction(strict=strict)
 
-    def _write(self, batch: _Batch) -> int:
+    def _write(self, batch: _Batch) -> tuple[int, list[Row]]:
         with self.writing(strict=batch.strict) as connection:
             if batch.blobs:
-                connection.executemany("INSERT OR IGNORE INTO blob VALUES (?, ?)", batch.blobs)
-            for sql, params in batch.attached:
-                connection.execute(sql, params)
-            return _insert(connection, batch.rows)
+                connection.executemany(
+                    "INSERT OR IGNORE INTO blob VALUES (?, ?)", self._missing(connection, batch.blobs)
+                )
+            told = [row for change in batch.attached for row in change(connection)]
+            rows = [*batch.rows, *told] if told else batch.rows
+            return _insert(connection, rows), rows
+
+    def _missing(self, connection: sqlite3.Connection, blobs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those that are to be written: after a sweep, whoever made it, all of them once more."""
+        sweeps = connection.execute("SELECT value FROM meta WHERE key = 'sweeps'").fetchone()
+        if sweeps != self._sweeps:
+            self._written.clear()
+            self._sweeps = sweeps
+        return [blob for blob in dict(blobs).items() if blob[0] not in self._written]
 
     def _forget(self, batch: _Batch) -> None:
         with self._buffer_lock:
-            del self._buffer[: len(batch.rows)], self._blobs[: len(batch.blobs)]
+            if batch.blobs:
+                del self._blobs[: len(batch.blobs)]
+                self._texts = dict(self._blobs)
+                self._written.update(digest for digest, _ in batch.blobs)
+            del self._buffer[: len(batch.rows)]
             del self._attached[: len(batch.attached)]
             self._durable_to = max(0, self._durable_to - len(batch.rows))
 
@@ -236,6 +270,25 @@ class SqliteLog:
         """The largest ``seq`` ever given, 0 for a new log."""
         rows = self._file.read("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
         return int(rows[0][0]) if rows else 0
+
+    def begin_sweep(self) -> None:
+        """From now on every large value that an event names is written again, whether it was before or not.
+
+        Committed before a sweep looks which values nobody names: one that it removes must not be taken for
+        written by a process that put it long ago.
+        """
+        with self._file.transaction(strict=False) as connection:
+            connection.execute(
+                "INSERT INTO meta VALUES ('sweeps', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
+            )
+
+    def take_number(self) -> int:
+        """A ``seq`` for an event that goes straight to the history; never given again."""
+        with self._file.transaction(strict=True) as connection:
+            row = connection.execute(
+                "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'event' RETURNING seq"
+            ).fetchone()
+        return int(row[0])
 
     def blobs(self) -> Iterator[tuple[str, str]]:
         """The ``(hash, data)`` of all large values that are not yet in the history, one by one."""
@@ -330,7 +383,7 @@ class _Batch(NamedTuple):
 
     rows: list[Row]
     blobs: list[tuple[str, str]]
-    attached: list[Statement]
+    attached: list[Change]
     strict: bool
 
     def __bool__(self) -> bool:

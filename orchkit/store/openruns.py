@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchkit.clock import Clock
 from orchkit.errors import RunInProgressError
@@ -55,13 +55,21 @@ class OpenRuns:
         """A run begins with the events that are buffered now."""
         with _lock:
             _running.add(run_id)
-        self._log.attach(_WRITE, self._row(run_id, kind, name, parent_run_id))
+        row = self._row(run_id, kind, name, parent_run_id)
+        self._change(_WRITE, row)
 
     def end(self, run_id: str) -> None:
         """It ends with the events that are buffered now."""
         with _lock:
             _running.discard(run_id)
-        self._log.attach("DELETE FROM open_run WHERE run_id = ?", (run_id,))
+        self._change("DELETE FROM open_run WHERE run_id = ?", (run_id,))
+
+    def _change(self, sql: str, params: tuple[Any, ...]) -> None:
+        def change(connection: sqlite3.Connection) -> list[Row]:
+            connection.execute(sql, params)
+            return []
+
+        self._log.attach(change)
 
     def _row(self, run_id: str, kind: str, name: str, parent_run_id: str | None) -> OpenRun:
         here = this_process()

@@ -8,11 +8,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreFullError, StoreVersionError
+from orchkit.errors import StoreBusyError, StoreClosedError, StoreVersionError
+from orchkit.store import trouble
+from orchkit.store.guard import DATABASE_IN_USE, INDEX_IN_USE, Guard
 from orchkit.store.schema import migrations, statements
 
 BUSY_TIMEOUT_S = 60.0
@@ -43,6 +45,7 @@ class SqliteFile:
         self.lock = threading.RLock()
         """Held during a transaction; who holds it on knows that `landed` is about their own."""
         self._synchronous = ""
+        self._uses_wal = False
         self._closed = False
         self.landed = False
         """Whether the last `transaction` was committed; also right when Ctrl-C came in during the commit."""
@@ -54,6 +57,10 @@ class SqliteFile:
             self._writer.close()
             raise
         self._reader_lock = self.lock if path is None or alone else threading.RLock()
+        self._guard = Guard(())
+        if path is not None and self._uses_wal:
+            index = path.with_name(f"{path.name}-shm")
+            self._guard = Guard([(path, DATABASE_IN_USE), (index, INDEX_IN_USE)])
 
     @property
     def name(self) -> str:
@@ -69,7 +76,7 @@ class SqliteFile:
                 check_same_thread=False,
             )
         except sqlite3.Error as error:
-            raise self._translated(error) from error
+            raise trouble.of_log(error, self.path) from error
         try:
             if self.path is not None:
                 (self._take_alone if self.alone else self._use_wal)(connection)
@@ -83,13 +90,14 @@ class SqliteFile:
         # at the same time, some of them are told at once that it is locked.
         for _ in range(int(self._timeout_s / POLL_S)):
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
+                mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+                self._uses_wal = mode == "wal"  # not on a full disk, nor where there is no shared memory
                 # Some systems compile SQLite to overwrite what is deleted, which takes ten times as long;
                 # what the log forgets is in the history anyway.
                 connection.execute("PRAGMA secure_delete=OFF")
             except sqlite3.Error as error:
                 if not _is_busy(error):
-                    raise self._translated(error) from error
+                    raise trouble.of_log(error, self.path) from error
                 self._wait(POLL_S)
             else:
                 return
@@ -104,7 +112,7 @@ class SqliteFile:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if not _is_busy(error):
-                raise self._translated(error) from error
+                raise trouble.of_log(error, self.path) from error
             holder = "another process (on a network file system a store serves one at a time)"
             raise StoreBusyError(self.name, holder, self._timeout_s) from error
 
@@ -137,7 +145,7 @@ class SqliteFile:
         checksum. SQLite starts the file over after `WAL_PAGES` pages. There must have been a write
         before: it is SQLite that makes the file.
         """
-        if self.path is None or self.alone:
+        if self.path is None or not self._uses_wal:
             return
         wal = self.path.with_name(self.path.name + "-wal")
         with self.transaction(strict=False) as connection:
@@ -162,12 +170,13 @@ class SqliteFile:
                 self.landed = True
             except BaseException as error:
                 if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                    with suppress(sqlite3.Error):  # the error that matters is the first
+                        self._writer.execute("ROLLBACK")
                 elif committing and not isinstance(error, sqlite3.Error):
                     # Ctrl-C arrives while the disk works, that is, inside the COMMIT that succeeds.
                     self.landed = True
                 if isinstance(error, sqlite3.Error):
-                    raise self._translated(error) from error
+                    raise trouble.of_log(error, self.path) from error
                 raise
 
     def _set_synchronous(self, mode: str) -> None:
@@ -182,18 +191,11 @@ class SqliteFile:
             try:
                 return self._reader.execute(sql, params).fetchall()
             except sqlite3.Error as error:
-                raise self._translated(error) from error
+                raise trouble.of_log(error, self.path) from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreClosedError(f"the store {self.name} is closed")
-
-    def _translated(self, error: sqlite3.Error) -> StoreError:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            return StoreFullError(
-                f"no space left for {self.name}: nothing acknowledged is lost; free space and go on"
-            )
-        return StoreError(f"log {self.name}: {error}")
 
     @property
     def closed(self) -> bool:
@@ -203,9 +205,13 @@ class SqliteFile:
     def close(self) -> None:
         """Let go of the file; idempotent."""
         with self.lock, self._reader_lock:
+            if self._closed:
+                return
             self._closed = True
+            self._guard.release()
             self._reader.close()
             self._writer.close()
+            self._guard.close()
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
@@ -216,10 +222,16 @@ def _is_busy(error: sqlite3.Error) -> bool:
 def _append_zeros(path: Path, count: int) -> None:
     try:
         with path.open("ab") as file:
-            file.write(bytes(count))
-            file.flush()
-            os.fsync(file.fileno())
+            size = file.tell()
+            try:
+                file.write(bytes(count))
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(size)  # what little space there is, others need more
+                raise
     except OSError as error:
         # Only speed was at stake; a disk that is really full is reported by the first commit.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            raise trouble.of_history(error, path) from error

@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -74,7 +74,6 @@ class Store:
         self._owner_pid = os.getpid()
         self._inherited = False
         _stores.add(self)
-        self._known_blobs: set[str] = set()
         self._close_lock = threading.Lock()
         self._closed = False
         with suppress(StoreError):  # what cannot be removed now (the disk is full, say) can wait
@@ -117,14 +116,19 @@ class Store:
         self._check_process()
         self.log.commit()
 
-    def put_blob(self, text: str) -> str:
-        """Keep a large JSON text under its content hash, once; returns the hash."""
+    def put_blob(self, text: str, digest: str | None = None) -> str:
+        """Keep a large JSON text under its content hash, once; returns the hash, which may be given if known.
+
+        For an event that names it and is appended `together` with it.
+        """
         self._check_process()
-        digest = codec.content_hash(text)
-        if digest not in self._known_blobs:
-            self.log.put_blob(digest, text)
-            self._known_blobs.add(digest)
+        digest = digest or codec.content_hash(text)
+        self.log.put_blob(digest, text)
         return digest
+
+    def together(self) -> AbstractContextManager[object]:
+        """What this thread appends and puts inside is written in one transaction, whoever commits."""
+        return self.log.together()
 
     def record(self, kind: str, payload: Mapping[str, Any], *, run_id: str | None = None) -> None:
         """Append one event with a JSON-able payload and commit it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchkit.analysis import frames
@@ -63,6 +63,11 @@ class Run(Displayable):
         """The run's id."""
         return self._id
 
+    @property
+    def store(self) -> Record:
+        """The store that it is read from."""
+        return self._store
+
     # --- facts -----------------------------------------------------------------------------
 
     @property
@@ -86,7 +91,8 @@ class Run(Displayable):
     def cut_off(self) -> bool:
         """Whether it has no end on record and never will: it ran on this machine, and its process is gone.
 
-        Of runs on other machines nothing is claimed. `explain` says which steps are in doubt.
+        Of runs on other machines nothing is claimed. One that was exported before its end and imported here
+        counts as cut off, until a later bundle brings the rest. `explain` says which steps are in doubt.
         """
         return Facts(self.state).cut_off
 
@@ -184,7 +190,7 @@ class Run(Displayable):
             "name": state.name,
             "status": state.status,
             "started_at": _iso(events[0].time),
-            "finished_at": _iso(events[-1].time) if state.finished_us is not None else None,
+            "finished_at": _iso_us(state.finished_us),
             "duration_ms": span_ms(state.started_us, state.finished_us),
             "error": state.error,
             "definition": dict(state.definition) if state.definition is not None else None,
@@ -209,6 +215,10 @@ class Run(Displayable):
 
 def _iso(time: datetime) -> str:
     return time.isoformat()
+
+
+def _iso_us(us: int | None) -> str | None:
+    return None if us is None else _iso(datetime.fromtimestamp(us / 1e6, UTC))
 
 
 def _event(event: Event) -> dict[str, Any]:

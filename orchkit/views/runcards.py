@@ -105,6 +105,7 @@ def _facts(facts: Facts) -> list[tuple[str, Cell]]:
         ("session", state.session_id),
         ("case file", state.casefile_id),
         ("part of", code(state.parent_run_id) if state.parent_run_id else None),
+        ("imported", runstory.origin(state.imported) if state.imported is not None else None),
     ]
 
 
@@ -275,10 +276,10 @@ def of_runs(runs: Any) -> dict[str, str]:
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """What is shown of some runs, the last first."""
-    columns = ["run_id", "name", "status", "started_at", "duration_ms", "error", "pid", "host"]
+    columns = ["run_id", "name", "status", "started_at", "duration_ms", "error", "pid", "host", "imported"]
     rows = [dict(zip(columns, row, strict=True)) for row in frame[columns].to_numpy(object).tolist()]
     for row in rows:
-        row["standing"] = standing(row["status"], row["pid"], row["host"])
+        row["standing"] = standing(row["status"], row["pid"], row["host"], row["imported"])
     return rows[::-1]
 
 

@@ -96,11 +96,11 @@ class Runs(Displayable):
     def standings(self) -> dict[str, int]:
         """The same, with those that were cut off told from those that go on; see `orchkit.Run.cut_off`."""
         rows = self._store.query(
-            f"SELECT status, pid, host, count(*) FROM runs WHERE {_TOP} GROUP BY ALL"  # noqa: S608
+            f"SELECT status, pid, host, imported, count(*) FROM runs WHERE {_TOP} GROUP BY ALL"  # noqa: S608
         )
         counts: Counter[str] = Counter()
-        for status, pid, host, count in rows:
-            counts[standing(str(status), pid, host)] += int(count)
+        for status, pid, host, imported, count in rows:
+            counts[standing(str(status), pid, host, imported)] += int(count)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def frame(self, *, sub_runs: bool = False, limit: int | None = None, **filters: Any) -> pd.DataFrame:

@@ -111,6 +111,40 @@ def test_a_run_that_another_process_took_over_is_alive(killed: Any) -> None:
     assert explain_run(killed.state).startswith("etl is running: 1 of 3 steps over.")
 
 
+@pytest.mark.parametrize(
+    ("pid", "host"), [(os.getpid(), HERE), (NOBODY, HERE), (NOBODY, "elsewhere"), (None, None)]
+)
+def test_an_imported_run_without_an_end_is_cut_off_whatever_its_process(
+    pid: int | None, host: str | None
+) -> None:
+    """A process of here with the same number is another one; what has ended has ended."""
+    assert is_cut_off("running", pid, host, imported=True)
+    assert standing("paused", pid, host, imported=True) == "cut off"
+    assert not is_cut_off("success", pid, host, imported=True)
+
+
+def test_an_imported_run_says_where_its_record_ends(killed: Any) -> None:
+    """Not that its process is gone, nor that nothing was undone: there it may have gone on."""
+    killed.add("run.imported", ms=1e9, file="run.orchkit", host="lab-7", exported_at="2025-03-12T14:03:23Z")
+    assert explain_run(killed.state).split("\n") == [
+        "etl was cut off after 100 ms: it was exported on lab-7 before it had ended.",
+        "Of 3 steps, 1 succeeded, 1 was cut off and 1 has not begun.",
+        "In doubt: finish, whose first attempt had begun and whose end is not on record.",
+    ]
+    assert "finish was cut off on the first attempt: it was exported on lab-7 before it had ended" in (
+        explain_step(killed.state, "finish")
+    )
+
+
+def test_an_imported_run_that_is_taken_up_here_goes_on_here(killed: Any) -> None:
+    """From then on the process on record is one of this machine; a later import makes it foreign again."""
+    killed.add("run.imported", host="lab-7").add("run.resumed", pid=os.getpid(), host=HERE)
+    assert not Facts(killed.state).cut_off
+    killed.add("run.imported")
+    assert Facts(killed.state).cut_off
+    assert "it was exported before it had ended" in explain_run(killed.state)
+
+
 def test_a_run_resumed_by_its_own_process_keeps_it(killed: Any) -> None:
     """Going on after a pause names no process; that of the start holds."""
     killed.add("run.paused").add("run.resumed")

@@ -65,8 +65,9 @@ def test_other_threads_hear_no_signals() -> None:
         ({"status": "running", "pid": NOBODY, "host": "elsewhere"}, False),
         ({"status": "success", "pid": NOBODY, "host": gethostname()}, False),
         ({"status": "running", "pid": None, "host": None}, False),
+        ({"status": "running", "pid": os.getpid(), "host": gethostname(), "imported": True}, True),
     ],
 )
 def test_a_run_whose_process_is_gone_was_cut_off(run: dict[str, Any], cut_off: bool) -> None:
     """It cannot say so itself; of other machines nothing is claimed."""
-    assert standing(run).plain.endswith("cut off" if cut_off else run["status"])
+    assert standing({"imported": False, **run}).plain.endswith("cut off" if cut_off else run["status"])

@@ -18,14 +18,17 @@ import orchkit
 NAMES = {
     "doors": ["Kit", "Run", "RunHandle", "Runs", "open"],
     "definitions": [
+        "BudgetPolicy",
         "Compensation",
         "OperationPolicy",
+        "ReliabilityPolicy",
         "RetryPolicy",
         "StepDefinition",
         "TimeoutPolicy",
         "Workflow",
         "WorkflowBuilder",
         "WorkflowDefinition",
+        "policies",
     ],
     "requests and results": [
         "ExecutionDirective",
@@ -56,6 +59,12 @@ NAMES = {
     ],
     "record": ["bundle_evidence", "report_progress", "trace_decision"],
     "errors": [
+        "BundleError",
+        "BreakerOpenError",
+        "BulkheadFullError",
+        "InjectedFaultError",
+        "RateLimitedError",
+        "RejectedError",
         "CodecError",
         "ConditionError",
         "ConditionSyntaxError",

@@ -11,8 +11,10 @@ import pytest
 
 from orchkit.errors import ExecutionError, StoreFullError, TimeoutExceededError
 from orchkit.executors.threads import ThreadWorkers
-from orchkit.model.policy import RetryPolicy, TimeoutPolicy
-from orchkit.reliability.pipeline import BARE, Call, build_pipeline
+from orchkit.model.policy import ReliabilityPolicy, RetryPolicy, TimeoutPolicy
+from orchkit.reliability.call import Call, Handler
+from orchkit.reliability.guards import Guards
+from orchkit.reliability.pipeline import BARE, build_pipeline
 from orchkit.testing import FakeClock
 
 Body = Callable[[], Awaitable[Any]]
@@ -72,6 +74,11 @@ class Service:
         return "done"
 
 
+def pipeline(retry: RetryPolicy | None = None, timeout: TimeoutPolicy | None = None) -> Handler:
+    """The handler of a call named ``operation``."""
+    return build_pipeline(ReliabilityPolicy(retry=retry, timeout=timeout), Guards(), "operation")
+
+
 def perform(
     clock: FakeClock,
     body: Body,
@@ -85,7 +92,7 @@ def perform(
 
     async def run() -> Any:
         try:
-            return await build_pipeline(retry, timeout)(call)
+            return await pipeline(retry, timeout)(call)
         except Exception as error:
             return error
 
@@ -105,7 +112,7 @@ def test_without_policies_there_is_one_recorded_attempt(clock: FakeClock) -> Non
     assert output is error
     assert record.attempts == ["1 failed"]
     assert record.decisions == []
-    assert build_pipeline(None, None) is BARE
+    assert pipeline() is BARE
 
 
 @pytest.mark.parametrize(
@@ -314,7 +321,7 @@ def test_a_cancelled_attempt_is_on_the_record(clock: FakeClock, abandons: bool) 
 
     async def run() -> None:
         call = Call(Service(clock, seconds=9), record, clock, Random(1), abandons)
-        handler = build_pipeline(RetryPolicy(), TimeoutPolicy(attempt=50, total=90))
+        handler = pipeline(RetryPolicy(), TimeoutPolicy(attempt=50, total=90))
         task = asyncio.ensure_future(handler(call))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         task.cancel()
@@ -360,7 +367,7 @@ def test_a_wait_can_be_cancelled(clock: FakeClock) -> None:
 
     async def run() -> None:
         retry = RetryPolicy(strategy="fixed", delay=600, max_delay=600, jitter="none")
-        task = asyncio.ensure_future(build_pipeline(retry, None)(Call(service, record, clock, Random(1))))  # type: ignore[arg-type]
+        task = asyncio.ensure_future(pipeline(retry)(Call(service, record, clock, Random(1))))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         assert clock.sleeps == [600]
         task.cancel()

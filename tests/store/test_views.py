@@ -24,7 +24,7 @@ COLUMNS = {
         status VARCHAR, user_id VARCHAR, session_id VARCHAR, casefile_id VARCHAR, request_id VARCHAR,
         durability VARCHAR, parent_run_id VARCHAR, parent_step_id VARCHAR, started_at TIMESTAMPTZ,
         finished_at TIMESTAMPTZ, duration_ms DOUBLE, error VARCHAR, pid INTEGER, host VARCHAR,
-        born VARCHAR, source_run_id VARCHAR""",
+        born VARCHAR, source_run_id VARCHAR, imported BOOLEAN""",
     "steps": """
         run_id VARCHAR, step_id VARCHAR, name VARCHAR, node_type VARCHAR, parent VARCHAR, status VARCHAR,
         attempts INTEGER, scheduled_at TIMESTAMPTZ, finished_at TIMESTAMPTZ, duration_ms DOUBLE, input JSON,

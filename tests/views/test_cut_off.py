@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timedelta
 from socket import gethostname
 from types import SimpleNamespace
 from typing import Any
@@ -74,6 +75,22 @@ def test_lists_of_runs_tell_it(run: Run, store: Store) -> None:
     )
     kit = bundle(SimpleNamespace(store=store, runs=runs, registry=registry))
     assert kit["text/html"].count("↯ cut off") == 2
+
+
+def test_an_imported_run_tells_where_it_came_from(recording: Any, store: Store, clock: FakeClock) -> None:
+    """Cut off, though a process of this machine has its number; when it began and ended is as it was."""
+    record = recording("run_3").start("etl", definition=STEPS, pid=os.getpid(), host=gethostname())
+    record.add("run.imported", ms=5, file="run.orchkit", host="lab-7", exported_at="2025").store(store, clock)
+    run = Run(store, "run_3")
+    assert run.cut_off
+    assert Runs(store).standings() == {"cut off": 1}
+    assert "run.orchkit, exported on lab-7 at 2025" in bundle(run)["text/html"]
+    assert Runs(store).frame().imported.tolist() == [True]
+    recording("run_4").start("done").end(ms=7).add("run.imported", ms=100).store(store, clock)
+    facts = Run(store, "run_4").to_dict()
+    took = datetime.fromisoformat(facts["finished_at"]) - datetime.fromisoformat(facts["started_at"])
+    assert took == timedelta(milliseconds=7)
+    assert "exported at ?" in bundle(Run(store, "run_4"))["text/html"]
 
 
 def test_a_step_in_the_hand_says_it(run: Run) -> None:

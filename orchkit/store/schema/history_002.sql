@@ -6,6 +6,8 @@ ALTER TABLE run_start ADD COLUMN source_run_id VARCHAR;
 CREATE TABLE run_resume (
     seq BIGINT, ts BIGINT, run_id VARCHAR, pid INTEGER, host VARCHAR, born VARCHAR
 );
+-- Each time a run, or more of it, was brought here from another store.
+CREATE TABLE run_import (seq BIGINT, ts BIGINT, run_id VARCHAR);
 -- Steps whose recorded result is that of another step: of a fork's origin, or of the cache.
 CREATE TABLE step_source (
     seq BIGINT, ts BIGINT, run_id VARCHAR, step_id VARCHAR, how VARCHAR, source_run_id VARCHAR,

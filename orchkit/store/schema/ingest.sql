@@ -27,6 +27,8 @@ FROM (
     FROM batch WHERE kind = 'run.resumed'
 ) WHERE p[1] IS NOT NULL;
 
+INSERT INTO run_import SELECT seq, ts, run_id FROM batch WHERE kind = 'run.imported';
+
 INSERT INTO step_start
 SELECT seq, ts, run_id, step_id, p[1], p[2], p[3], j
 FROM (

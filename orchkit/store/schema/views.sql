@@ -34,15 +34,19 @@ WITH first_start AS (
     SELECT run_id, arg_max(kind, seq) AS last_kind FROM run_gate GROUP BY run_id
 ), taken_up AS (
     SELECT * FROM run_resume QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1
+), brought AS (
+    SELECT run_id, max(seq) AS seq FROM run_import GROUP BY run_id
 )
 SELECT s.run_id, s.kind, s.name, s.workflow_id, s.definition_hash,
        coalesce(e.status, CASE WHEN g.last_kind = 'run.paused' THEN 'paused' ELSE 'running' END) AS status,
        s.user_id, s.session_id, s.casefile_id, s.request_id, s.durability, s.parent_run_id, s.parent_step_id,
        at_us(s.ts) AS started_at, at_us(e.ts) AS finished_at, (e.ts - s.ts) / 1000.0 AS duration_ms, e.error,
        coalesce(t.pid, s.pid) AS pid, coalesce(t.host, s.host) AS host,
-       CASE WHEN t.pid IS NULL THEN s.born ELSE t.born END AS born, s.source_run_id
+       CASE WHEN t.pid IS NULL THEN s.born ELSE t.born END AS born, s.source_run_id,
+       -- Until it is taken up here, its process is one that another store has named.
+       b.seq IS NOT NULL AND coalesce(t.seq < b.seq, TRUE) AS imported
 FROM first_start s LEFT JOIN run_ends() e ON e.run_id = s.run_id LEFT JOIN gate g ON g.run_id = s.run_id
-    LEFT JOIN taken_up t ON t.run_id = s.run_id;
+    LEFT JOIN taken_up t ON t.run_id = s.run_id LEFT JOIN brought b ON b.run_id = s.run_id;
 
 -- An attempt without an end goes on, or it was under way when its process ended: then it is in doubt.
 CREATE OR REPLACE VIEW attempts AS

@@ -1,0 +1,115 @@
+"""A call on its way through the policies, where it is written down, and its one attempt at the core."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+from orchkit.clock import Clock, Limit
+from orchkit.errors import ExecutionError, TimeoutExceededError
+
+Handler = Callable[["Call"], Awaitable[Any]]
+
+
+class CallRecord(Protocol):
+    """Where a call writes down what happens to it."""
+
+    async def attempt_started(self, attempt: int) -> None:
+        """Record the start; returns when the record is as durable as the run asks."""
+        ...
+
+    def attempt_finished(
+        self,
+        attempt: int,
+        status: str,
+        duration_s: float,
+        error: BaseException | None = None,
+        *,
+        abandoned: bool = False,
+    ) -> None:
+        """Record the end: ``success``, ``failed``, ``timeout`` or ``cancelled``."""
+        ...
+
+    def decided(self, point: str, decision: str, rationale: str, inputs: Mapping[str, Any]) -> None:
+        """Record a choice of a policy."""
+        ...
+
+    async def written(self) -> None:
+        """Return when what was recorded is as durable as the run asks."""
+        ...
+
+
+@dataclass(slots=True)
+class Call:
+    """One operation on its way through the pipeline."""
+
+    invoke: Callable[[], Awaitable[Any]]
+    """Runs the body once."""
+    record: CallRecord
+    clock: Clock
+    rng: Random
+    abandons: bool = False
+    """Whether a body that overruns goes on in its thread (a sync function)."""
+    attempt: int = 0
+    """Attempts begun so far; above 0 at the start when some were made before a crash: numbering goes on."""
+    forgiven: int = 0
+    """How many of those do not count towards the limit (the step of an ended run is taken up again)."""
+    total: Limit | None = None
+    """The limit around all attempts, once it is running."""
+    deadline: TimeoutExceededError | None = field(default=None)
+    """Set when the limit around the attempt is what ended it."""
+
+
+class Layer(Protocol):
+    """Something around a call; calls ``inner`` zero, one or many times."""
+
+    async def __call__(self, call: Call, inner: Handler) -> Any:
+        """Run the call."""
+        ...
+
+
+async def invoke(call: Call) -> Any:
+    """The innermost handler: the body itself.
+
+    A body that calls ``sys.exit`` has failed, and so has one that is cancelled although nobody cancelled
+    its task: neither may end more than the call.
+    """
+    try:
+        return await call.invoke()
+    except SystemExit as error:
+        raise ExecutionError(f"the function called sys.exit({error.code!r})") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ExecutionError("the function was cancelled from inside, by what it waited for") from error
+
+
+async def record_attempt(call: Call, inner: Handler) -> Any:
+    """Number the attempt and write down its start and its end."""
+    call.attempt += 1
+    number, record, monotonic = call.attempt, call.record, call.clock.monotonic
+    start, begun = monotonic(), False
+    try:
+        await record.attempt_started(number)
+        start, begun = monotonic(), True
+        output = await inner(call)
+    except TimeoutExceededError as error:
+        # Raised by the body itself, it is a failure like any other; by our limit, a timeout.
+        ours = error is call.deadline
+        status = "timeout" if ours else "failed"
+        record.attempt_finished(number, status, monotonic() - start, error, abandoned=ours and call.abandons)
+        raise
+    except Exception as error:
+        record.attempt_finished(number, "failed", monotonic() - start, error)
+        raise
+    except BaseException:  # cancelled, or Ctrl-C
+        out_of_time = call.total is not None and call.total.expired()
+        status = "timeout" if out_of_time else "cancelled"
+        record.attempt_finished(number, status, monotonic() - start, abandoned=begun and call.abandons)
+        raise
+    record.attempt_finished(number, "success", monotonic() - start)
+    return output

@@ -1,0 +1,93 @@
+"""The layer that makes another attempt after a failed one, as policy and budget say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchkit.errors import StoreError
+from orchkit.model.retry import RetryPolicy
+from orchkit.reliability.budget import Budget, retry_cost
+from orchkit.reliability.call import Call, Handler
+from orchkit.reliability.classify import error_message, error_name
+from orchkit.reliability.retry import Hints, RetryVerdict, decide
+from orchkit.reliability.retryafter import retry_after
+
+
+@dataclass(slots=True)
+class _Tries:
+    """What one call has been through so far."""
+
+    start: float
+    made: int
+    """Tries that count towards the limit, those before a crash included."""
+    previous: float | None = None
+    """The wait before the last try."""
+    spent: list[float] = field(default_factory=list)
+    """What the retries cost, in tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Another attempt after a failed one, as the policy says and the budget allows."""
+
+    policy: RetryPolicy
+    budget: Budget | None = None
+
+    async def __call__(self, call: Call, inner: Handler) -> Any:
+        """Run the call until it succeeds or the policy gives up; raises the last error."""
+        tries = _Tries(call.clock.monotonic(), call.attempt - call.forgiven)
+        while True:
+            try:
+                output = await inner(call)
+            except StoreError:
+                raise  # the record could not be written: trying again would repeat the effect, unrecorded
+            except Exception as error:
+                tries.made += 1
+                verdict = self._judge(call, tries, error)
+                if not verdict.retry:
+                    raise
+            else:
+                if self.budget is not None:
+                    self.budget.succeeded(tries.spent)
+                return output
+            if verdict.delay > 0:
+                # Whoever looks on, or looks later after a crash, sees what is waited for.
+                await call.record.written()
+            await call.clock.sleep(verdict.delay)
+
+    def _judge(self, call: Call, tries: _Tries, error: Exception) -> RetryVerdict:
+        """Decide, take the tokens, and write the decision down."""
+        policy, elapsed = self.policy, call.clock.monotonic() - tries.start
+        asked = retry_after(error, call.clock.now_us()) if policy.retry_after else None
+        verdict = decide(policy, tries.made, error, elapsed, call.rng, tries.previous, Hints(asked))
+        inputs = {
+            "attempt": call.attempt,
+            "max_attempts": policy.max_attempts,
+            "strategy": policy.strategy,
+            "jitter": policy.jitter,
+            "elapsed_s": round(elapsed, 6),
+            "error": error_message(error),
+            "error_type": error_name(error),
+        }
+        if asked is not None:
+            inputs["retry_after_s"] = round(asked, 6)
+        if self.budget is not None and verdict.retry:
+            verdict = _paid(self.budget, verdict, tries, inputs)
+        inputs |= {"rule": verdict.rule, "delay_s": round(verdict.delay, 6)}
+        tries.previous = verdict.delay
+        call.record.decided("retry", "retry" if verdict.retry else "give_up", verdict.reason, inputs)
+        return verdict
+
+
+def _paid(budget: Budget, verdict: RetryVerdict, tries: _Tries, inputs: dict[str, Any]) -> RetryVerdict:
+    """The verdict when the tokens could be taken; giving up when there are too few."""
+    cost = retry_cost(budget.policy, verdict.traits)
+    enough = budget.spend(cost)
+    tokens = budget.tokens
+    inputs |= {"budget": budget.name, "cost": cost, "tokens_left": round(tokens, 6)}
+    if enough:
+        tries.spent.append(cost)
+        return verdict
+    reason = f"the retry budget {budget.name!r} has {tokens:g} tokens left and a retry costs {cost:g}"
+    return RetryVerdict(False, 0.0, reason, "budget", verdict.traits)
