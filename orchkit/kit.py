@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -11,12 +11,15 @@ from orchkit.clock import Clock
 from orchkit.engine.builder import WorkflowBuilder
 from orchkit.engine.chain import ChainExecutor
 from orchkit.engine.dispatch import Orchestrator, default_hooks
+from orchkit.engine.fork import Override
 from orchkit.engine.handle import RunHandle
 from orchkit.engine.hooks import HookManager, MetricsHook
 from orchkit.engine.options import RunArguments, check_durability
 from orchkit.engine.policies import PolicyEngine
+from orchkit.engine.resumption import OnChange
 from orchkit.engine.runner import WorkflowEngine
 from orchkit.engine.sessions import SessionOrchestrator
+from orchkit.engine.verify import Verification
 from orchkit.executors.body import Bodies
 from orchkit.executors.threads import ThreadWorkers
 from orchkit.model.display import Displayable
@@ -130,6 +133,27 @@ class Kit(Displayable):
         response = await self.orchestrator.dispatch(request, durability=self.engine.durability)
         self._remember(response.metadata["run_id"])
         return response
+
+    def resume(
+        self, run_id: str, *, on_change: OnChange = "rerun", workflow: Workflow | None = None
+    ) -> RunHandle:
+        """Go on with a run that was cut off, or try one again: see `WorkflowEngine.resume`."""
+        return self.engine.resume(self.runs[run_id].id, on_change=on_change, workflow=workflow)
+
+    def fork(
+        self,
+        run_id: str,
+        from_step: str | Sequence[str] | None = None,
+        overrides: Mapping[str, Override] | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> RunHandle:
+        """Begin a new run in the middle of a recorded one: see `WorkflowEngine.fork`."""
+        return self.engine.fork(self.runs[run_id].id, from_step, overrides, context=context)
+
+    def verify(self, run_id: str) -> Verification:
+        """Run the pure steps of a run again and compare: see `WorkflowEngine.verify`."""
+        return self.engine.verify(self.runs[run_id].id)
 
     # --- looking ---------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
 from orchkit.engine.builder import WorkflowBuilder
+from orchkit.engine.names import unique_name
 from orchkit.engine.options import RunArguments
 from orchkit.engine.runner import WorkflowEngine
 from orchkit.errors import DefinitionError
@@ -40,7 +41,7 @@ class ChainExecutor:
         for link in links:
             tool, params = link if isinstance(link, tuple) else (link, None)
             target = self.engine.registry.resolve(tool)
-            step_id = _unique(target.name, ids)
+            step_id = unique_name(target.name, ids)
             if params is None:
                 params = {} if previous is None else {_input_name(self.engine.registry, tool): "${previous}"}
             builder.add_step(target.name, _with_previous(params, previous), step_id=step_id)
@@ -58,15 +59,6 @@ class ChainExecutor:
     ) -> WorkflowResult:
         """Build and execute a chain; arguments as for `WorkflowEngine.execute`."""
         return await self.engine.execute(self.build_chain(links, name=name), user_id, context, **arguments)
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    step_id, number = name, 1
-    while step_id in taken:
-        number += 1
-        step_id = f"{name}_{number}"
-    taken.add(step_id)
-    return step_id
 
 
 def _input_name(registry: Registry, tool: str | Callable[..., Any]) -> str:

@@ -118,6 +118,7 @@ class Orchestrator:
             params,
             directives.durability or durability,
             directives.key(),
+            target.method,
         )
         run = SingleRun(self.store, single)
         started_us = self.clock.now_us()

@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from orchkit.executors.threads import away
+
 T = TypeVar("T")
 
 
@@ -39,10 +41,42 @@ class LoopThread:
         """Run a coroutine there."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and block until it has ended.
+
+        An interrupt (Ctrl-C) cancels it, waits until it has ended, and is raised on.
+        """
+        loop, ended = self.loop, Future[T]()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            task = loop.create_task(coroutine)
+            tasks.append(task)
+            task.add_done_callback(lambda task: _hand_over(task, ended))
+
+        loop.call_soon_threadsafe(begin)
+        with away():
+            try:
+                return ended.result()
+            except KeyboardInterrupt:
+                loop.call_soon_threadsafe(lambda: tasks[0].cancel("interrupted by the user"))
+                with suppress(Exception, asyncio.CancelledError):
+                    ended.result()
+                raise
+
     @property
     def is_current(self) -> bool:
         """Whether the caller is on that thread, where waiting for it would never end."""
         return threading.current_thread() is self._thread
+
+
+def _hand_over(task: asyncio.Task[T], ended: Future[T]) -> None:
+    if task.cancelled():
+        ended.set_exception(asyncio.CancelledError())
+    elif (error := task.exception()) is not None:
+        ended.set_exception(error)
+    else:
+        ended.set_result(task.result())
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

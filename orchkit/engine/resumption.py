@@ -123,10 +123,10 @@ def plan_resumption(
     below = {step_id for step_id, child in found.children.items() if child.all_changes}
     rerun: set[str] = set()
     if on_change == "rerun":
-        rerun = _with_all_after(plan, below.union(found.changed))
+        rerun = with_all_after(plan, below.union(found.changed))
     if found.ended:
         undone = [step_id for step_id in plan.nodes if _succeeded(state.steps.get(f"compensate:{step_id}"))]
-        rerun |= _with_all_after(plan, undone)
+        rerun |= with_all_after(plan, undone)
     for step in sorted(state.steps.values(), key=lambda step: step.finished_us or 0):
         _sort_in(found, step, plan, rerun)
     for step_id in list(found.children):
@@ -177,7 +177,7 @@ def _difference(
     return f"its definition changed: {', '.join(sorted(fields))}" if fields else None
 
 
-def _with_all_after(plan: Plan, step_ids: Iterable[str]) -> set[str]:
+def with_all_after(plan: Plan, step_ids: Iterable[str]) -> set[str]:
     """These steps and every step that waits for one of them, directly or not."""
     found, waiting = set(step_ids), list(step_ids)
     while waiting:

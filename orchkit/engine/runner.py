@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
 from orchkit.engine.compiled import Compiled, CompiledCache
 from orchkit.engine.dispatch import Orchestrator
 from orchkit.engine.execution import Execution
+from orchkit.engine.fork import Override, forked
 from orchkit.engine.handle import RunHandle
 from orchkit.engine.idempotency import Asked, Once, workflow_input
 from orchkit.engine.job import Answered, Job, KeyedJob, replayed
@@ -15,6 +16,7 @@ from orchkit.engine.loop import loop_thread
 from orchkit.engine.options import RunArguments, RunOptions, run_options
 from orchkit.engine.resume import RecordedRun, going_on, load_run, resumed
 from orchkit.engine.resumption import OnChange
+from orchkit.engine.verify import Verification, verify
 from orchkit.errors import DefinitionError, ExecutionError
 from orchkit.model.idempotency import IdempotencyKey
 from orchkit.model.request import Durability
@@ -45,7 +47,7 @@ class WorkflowEngine:
         self.orchestrator = orchestrator or Orchestrator(registry=method_registry)
         self.registry = method_registry or self.orchestrator.registry
         self.durability: Durability = durability
-        self._open_run = open_run
+        self.open_run = open_run
         self._on_finished = on_finished
         self._compiled = CompiledCache(self.registry, self.orchestrator.store)
 
@@ -83,15 +85,21 @@ class WorkflowEngine:
         context: Mapping[str, Any] | None,
         arguments: RunArguments,
     ) -> Job:
+        compiled, options = self.prepared(workflow, user_id, context, arguments)
+        if options.key is None:
+            return Execution(self.orchestrator, compiled, options)
+        return self._keyed(compiled, options, options.key)
+
+    def prepared(
+        self, workflow: Any, user_id: str | None, context: Mapping[str, Any] | None, arguments: RunArguments
+    ) -> tuple[Compiled, RunOptions]:
+        """Check what a run is given; errors as for `execute`."""
         self.orchestrator.check_open()
         if not isinstance(workflow, Workflow):
             way_out = ": call its build() first" if hasattr(workflow, "build") else ""
             raise DefinitionError(f"expected a Workflow, not a {type(workflow).__name__}{way_out}")
         options = run_options(user_id, context, arguments, self.durability)
-        compiled = self._compiled.get(workflow)
-        if options.key is None:
-            return Execution(self.orchestrator, compiled, options)
-        return self._keyed(compiled, options, options.key)
+        return self._compiled.get(workflow), options
 
     def _keyed(self, compiled: Compiled, options: RunOptions, key: IdempotencyKey) -> Job:
         """A run that may be answered by the record already: then without anything of a run."""
@@ -116,7 +124,7 @@ class WorkflowEngine:
         finally:
             if job.status != "pending":
                 self._tell_finished(job.run_id)
-        result._open_run = self._open_run
+        result._open_run = self.open_run
         return result
 
     def _tell_finished(self, run_id: str) -> None:
@@ -136,7 +144,7 @@ class WorkflowEngine:
 
     def _begin(self, job: Job) -> RunHandle:
         future = loop_thread.submit(self._finished(job))
-        return RunHandle(job, future, loop_thread.loop, self._open_run)
+        return RunHandle(job, future, loop_thread.loop, self.open_run)
 
     def run(
         self,
@@ -153,7 +161,7 @@ class WorkflowEngine:
         _check_loop()
         job = self._job(workflow, user_id, context, arguments)
         if isinstance(job, Answered):
-            job.result._open_run = self._open_run
+            job.result._open_run = self.open_run
             self._tell_finished(job.run_id)
             return job.result
         handle = self._begin(job)
@@ -190,6 +198,49 @@ class WorkflowEngine:
         run = load_run(self.orchestrator.store, run_id)
         found = resumed(self.orchestrator, self._compiled, run, on_change, workflow)
         return self._begin(Answered(found) if isinstance(found, WorkflowResult) else found)
+
+    def fork(
+        self,
+        run_id: str,
+        from_step: str | Sequence[str] | None = None,
+        overrides: Mapping[str, Override] | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> RunHandle:
+        """Begin a new run in the middle of a recorded one; await the handle.
+
+        It shares the recorded results of all steps that do not come after what is different; nothing of
+        them is run again. The recorded run stays as it is.
+
+        Args:
+            run_id: The run to begin from.
+            from_step: The step, or steps, from which on everything is run again.
+            overrides: By step id what is different: ``{"input": {...}}`` (in place of those parameters of
+                the definition), ``{"output": value}`` (instead of running the step), ``{"function": f}``
+                (a function, or the name of another tool). They are run again too, and what comes after.
+            context: Values in place of those of the recorded context; without ``from_step`` and overrides
+                everything is run again.
+
+        Raises:
+            UnknownNameError: There is no such run.
+            ParameterError: An unknown step, or an override that means nothing; all problems at once.
+            WorkflowValidationError: The definition with its overrides is not sound.
+        """
+        _check_loop()
+        self.orchestrator.check_open()
+        run = load_run(self.orchestrator.store, run_id)
+        execution = forked(self.orchestrator, self._compiled, run, from_step, overrides or {}, context)
+        return self._begin(execution)
+
+    def verify(self, run_id: str) -> Verification:
+        """Run the completed steps of a run again whose methods are ``pure=True``, and compare the outputs.
+
+        Nothing is recorded. Raises `UnknownNameError` when there is no such run, and
+        `WorkflowValidationError` when its tools are not there any more.
+        """
+        _check_loop()
+        run = load_run(self.orchestrator.store, run_id)
+        return loop_thread.run(verify(self.orchestrator, self._compiled, run))
 
 
 def _check_loop() -> None:

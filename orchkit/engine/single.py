@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from orchkit.engine.compiled import code_facts
 from orchkit.engine.idempotency import Asked, Granted, Once, Replay
 from orchkit.engine.recorder import Earlier, RunRecorder, StepScope
 from orchkit.engine.steprun import run_step
@@ -16,6 +17,7 @@ from orchkit.model.idempotency import IdempotencyKey
 from orchkit.model.request import Durability, Request
 from orchkit.model.result import StepResult
 from orchkit.model.state import RunState, fold
+from orchkit.registry.definition import MethodDefinition
 from orchkit.store import codec
 from orchkit.store.store import Store
 
@@ -32,15 +34,18 @@ class Single:
     step_id: str
     request: Request
     """On whose behalf, and for what."""
-    input: Mapping[str, Any]
+    input: Any
+    """What the key is bound to, and what the record says the step was given."""
     durability: Durability
-    key: IdempotencyKey | None = None
+    key: IdempotencyKey | None
+    method: MethodDefinition
+    """What does the work, for its code."""
 
     def asked(self) -> Asked | None:
         """The request to execute it once; None without a key. Raises `CodecError`."""
         if self.key is None:
             return None
-        return Asked.of(self.name, self.key, codec.pack(dict(self.input), "input"))
+        return Asked.of(self.name, self.key, codec.pack(self.input, "input"))
 
     def started(self) -> dict[str, Any]:
         """The payload of the run.started event."""
@@ -61,6 +66,7 @@ class SingleRun:
 
     def __init__(self, store: Store, single: Single) -> None:
         self._store, self._single = store, single
+        self.request = single.request
         self._started_us = store.clock.now_us()
         self.run_id = new_id("run")
 
@@ -122,7 +128,8 @@ class SingleRun:
             events = self._store.events(self.run_id)
             before = fold(events) if events else None  # nothing was written yet: it begins
         if before is None:
-            recorder.run_started(self._single.started())
+            with self._store.together():
+                recorder.run_started({**self._single.started(), "code": self._code()})
         else:
             recorder.run_taken_up(before, {"reason": "taken over"})
             recorder.earlier = {
@@ -133,6 +140,13 @@ class SingleRun:
         if granted is not None:
             recorder.decided(None, None, **granted.decision)
         return before
+
+    def _code(self) -> dict[str, Any]:
+        large: dict[str, str] = {}
+        facts = code_facts(self._single.method, large)
+        for digest, text in large.items():
+            self._store.put_blob(text, digest)
+        return {self._single.step_id: facts}
 
 
 def output_of(store: Store, replay: Replay) -> Any:
