@@ -18,6 +18,7 @@ from orchkit.store import codec
 from orchkit.store.claims import Claims
 from orchkit.store.frames import Params, only_reading, to_frame, to_rows
 from orchkit.store.history import History
+from orchkit.store.holdings import Renewer
 from orchkit.store.housekeeper import Housekeeper
 from orchkit.store.ingest import Ingest
 from orchkit.store.lease import Holder, Lease
@@ -56,8 +57,9 @@ class Store:
         if self.log_path is not None and not self.log_path.exists():
             self._last_recorded()  # a file that is no history is refused before anything is written beside it
         self.log = make_log(self.log_path, clock=self.clock, first_after=self._last_recorded)
-        self.claims = Claims(self.log, self.clock)
-        self.open_runs = OpenRuns(self.log, self.clock)
+        renewer = Renewer()
+        self.claims = Claims(self.log, self.clock, renewer=renewer)
+        self.open_runs = OpenRuns(self.log, self.clock, renewer=renewer)
         self._lease = Lease(self.log, "history", self.clock) if self.path else None
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
         self._ingest = Ingest(self.log, self.history)
@@ -238,6 +240,7 @@ class Store:
                         self._ingest.run()
             finally:
                 self.claims.close()
+                self.open_runs.close()
                 self._housekeeper.stop()
                 self.history.close()
                 self.log.close()
