@@ -34,8 +34,7 @@ class Compiled:
         self._below: dict[str, Compiled] = {}
         self._code: dict[str, dict[str, Any]] | None = None
         self._large: dict[str, str] = {}
-        definition = plan.workflow.to_dict()
-        definition.pop("workflow_id", None)
+        definition = plan.workflow.to_anonymous()
         text = codec.dumps(definition)
         self.definition_hash = codec.content_hash(text)
         self.definition: Any = definition
@@ -80,9 +79,13 @@ class Compiled:
         }
         if context.notes:
             payload["types"] = context.notes
+        self.put_large()
+        return payload
+
+    def put_large(self) -> None:
+        """Put the large values that events about this definition name."""
         for digest, text in self._large.items():
             self._store.put_blob(text, digest)
-        return payload
 
 
 def code_facts(method: MethodDefinition, large: dict[str, str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def differences(recorded: Any, given: Any, path: str = "") -> Iterator[Differenc
             yield from differences(recorded.get(key, MISSING), given.get(key, MISSING), below)
     elif isinstance(recorded, list) and isinstance(given, list):
         for place in range(max(len(recorded), len(given))):
-            pair = [items[place] if place < len(items) else MISSING for items in (recorded, given)]
-            yield from differences(*pair, f"{path}[{place}]")
+            before, after = (items[place] if place < len(items) else MISSING for items in (recorded, given))
+            yield from differences(before, after, f"{path}[{place}]")
     elif type(recorded) is not type(given) or recorded != given:
         yield Difference(path or "input", recorded, given)

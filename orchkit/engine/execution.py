@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from orchkit.engine.compiled import Compiled
 from orchkit.engine.dispatch import Orchestrator
@@ -17,6 +17,7 @@ from orchkit.engine.options import RunOptions
 from orchkit.engine.plan import Node
 from orchkit.engine.recorder import RunRecorder
 from orchkit.engine.references import Scope
+from orchkit.engine.resumption import Resumption
 from orchkit.engine.scheduling import Skip, Standing, run_status, skip_of
 from orchkit.engine.steprun import fail, finish
 from orchkit.errors import StoreError
@@ -24,6 +25,34 @@ from orchkit.ids import new_id
 from orchkit.model import event as ev
 from orchkit.model.result import RunStatus, StepResult, WorkflowResult
 from orchkit.reliability.classify import error_text
+
+
+class Before(Protocol):
+    """What a run begins with when it does not begin at the beginning."""
+
+    @property
+    def started_us(self) -> int | None:
+        """When it began; None: now."""
+        ...
+
+    @property
+    def kept(self) -> Mapping[str, StepResult]:
+        """Results that are taken over, in order of completion; of items of maps and of compensations, too."""
+        ...
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """By step id, what those were given."""
+        ...
+
+    @property
+    def children(self) -> Mapping[str, Resumption]:
+        """By step id, the runs of sub-workflows that go on."""
+        ...
+
+    def record(self, recorder: RunRecorder, compiled: Compiled, options: RunOptions) -> None:
+        """Put the beginning on the record."""
+        ...
 
 
 class Execution:
@@ -37,8 +66,15 @@ class Execution:
         *,
         run_id: str | None = None,
         parent: Execution | None = None,
+        before: Before | None = None,
     ) -> None:
         self.run_id = run_id or new_id("run")
+        self.before = before
+        """What is known of the run, or of the one it was forked from, when it begins."""
+        self.choices: list[Mapping[str, Any]] = []
+        """Decisions that led to this run, for its record."""
+        self.settle: Callable[[WorkflowResult], None] = _nothing
+        """Told how the run ended, together with the events that say so."""
         self.compiled, self.plan, self.workflow = compiled, compiled.plan, compiled.plan.workflow
         self.options = options
         self.orchestrator = orchestrator
@@ -79,6 +115,11 @@ class Execution:
         }
 
     @property
+    def name(self) -> str:
+        """The name of the workflow."""
+        return self.workflow.name
+
+    @property
     def status(self) -> RunStatus:
         """Where the run is."""
         return "paused" if self._status == "running" and self._paused else self._status
@@ -89,7 +130,7 @@ class Execution:
         Raises `StoreError` when the record cannot be written, and CancelledError (after recording)
         when the awaiting task is cancelled.
         """
-        started_us = self.clock.now_us()
+        started_us = (self.before and self.before.started_us) or self.clock.now_us()
         self._context = copy_context()
         self._awaiting = asyncio.current_task()
         self._cancelling = self._awaiting.cancelling() if self._awaiting is not None else 0
@@ -121,13 +162,29 @@ class Execution:
         return result
 
     def _begin(self) -> None:
-        with self.orchestrator.store.together():
-            self.recorder.event(ev.RUN_STARTED, self.compiled.run_started(self.options, self.recorder))
+        if self.before is None:
+            with self.orchestrator.store.together():
+                self.recorder.run_started(self.compiled.run_started(self.options, self.recorder))
+        else:
+            self.before.record(self.recorder, self.compiled, self.options)
+        for choice in self.choices:
+            self.recorder.decided(None, None, **choice)
         self._status = "running"
+        if self.before is not None:
+            self._adopt(self.before)
         if self._paused:
             self.recorder.event(ev.RUN_PAUSED, {})
         if self._cancel_at_start is not None:
             self.cancel(self._cancel_at_start)
+
+    def _adopt(self, before: Before) -> None:
+        """Take over the results that are kept, as if their steps had just ended."""
+        for step_id, result in before.kept.items():
+            node = self.plan.nodes.get(step_id)
+            if node is not None:
+                self._nodes.remember(step_id, before.inputs.get(step_id))
+                self._settle(node, result)
+        self._ready = deque(step_id for step_id in self._ready if step_id not in self.results)
 
     async def _until_drained(self) -> None:
         limit = self.clock.timeout(self.workflow.timeout)
@@ -264,7 +321,9 @@ class Execution:
         options = replace(
             self.options, context=params, parent_run_id=self.run_id, parent_step_id=node.step.step_id
         )
-        return Execution(self.orchestrator, compiled, options, parent=self)
+        before = self.before.children.get(node.step.step_id) if self.before is not None else None
+        run_id = before.state.run_id if before is not None else None
+        return Execution(self.orchestrator, compiled, options, run_id=run_id, parent=self, before=before)
 
     def record_failure(self, node: Node, error: Exception) -> StepResult:
         """A step that failed before it could begin (its parameters, its condition)."""
@@ -387,9 +446,8 @@ class Execution:
         error = self._error or next(
             (r.error for r in self.results.values() if r.status == "failed"), self._stopped
         )
-        payload = {"status": self._status, "error": error, "duration_us": finished_us - started_us}
-        self.recorder.event(ev.RUN_FINISHED, payload)
-        return WorkflowResult(
+        self.recorder.run_finished(self._status, error, finished_us - started_us)
+        result = WorkflowResult(
             self.run_id,
             self.workflow.workflow_id,
             self.workflow.name,
@@ -399,3 +457,9 @@ class Execution:
             finished_us,
             error,
         )
+        self.settle(result)
+        return result
+
+
+def _nothing(result: WorkflowResult) -> None:
+    """For runs that nobody else keeps account of."""

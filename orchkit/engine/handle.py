@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any
 
-from orchkit.engine.execution import Execution
+from orchkit.engine.job import Job
 from orchkit.engine.loop import loop_thread
 from orchkit.errors import ExecutionError
 from orchkit.executors.threads import away
@@ -20,23 +20,23 @@ class RunHandle(Displayable):
 
     def __init__(
         self,
-        execution: Execution,
+        job: Job,
         future: Future[WorkflowResult],
         loop: asyncio.AbstractEventLoop,
         open_run: Callable[[str], Any] | None = None,
     ) -> None:
-        self._execution, self._future, self._loop = execution, future, loop
+        self._job, self._future, self._loop = job, future, loop
         self._open_run = open_run
 
     @property
     def run_id(self) -> str:
         """The id of the run."""
-        return self._execution.run_id
+        return self._job.run_id
 
     @property
     def status(self) -> RunStatus:
         """Where the run is now."""
-        return self._execution.status
+        return self._job.status
 
     @property
     def run(self) -> Any:
@@ -61,19 +61,19 @@ class RunHandle(Displayable):
 
     def cancel(self, reason: str = "cancelled by the user") -> None:
         """Cancel what runs, skip the rest; the result then says ``cancelled``."""
-        self._tell(self._execution.cancel, reason)
+        self._tell(self._job.cancel, reason)
 
     def pause(self) -> None:
         """Start no further steps until `resume` or `step`."""
-        self._tell(self._execution.pause)
+        self._tell(self._job.pause)
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        self._tell(self._execution.resume)
+        self._tell(self._job.resume)
 
     def step(self) -> None:
         """While paused: let one more step start."""
-        self._tell(self._execution.step)
+        self._tell(self._job.step)
 
     def _tell(self, action: Callable[..., None], *args: Any) -> None:
         if not self._future.done():
@@ -84,4 +84,4 @@ class RunHandle(Displayable):
         return asyncio.shield(asyncio.wrap_future(self._future)).__await__()
 
     def __repr__(self) -> str:
-        return f"<RunHandle {self.run_id} of {self._execution.workflow.name!r}: {self.status}>"
+        return f"<RunHandle {self.run_id} of {self._job.name!r}: {self.status}>"

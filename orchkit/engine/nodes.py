@@ -43,6 +43,16 @@ class NodeRunner:
         self._params: dict[str, Mapping[str, Any]] = {}
         """What the steps that can be undone were given."""
 
+    def remember(self, step_id: str, params: Mapping[str, Any] | None) -> None:
+        """What a step was given that was completed in an earlier life of the run."""
+        if params is not None and self._execution.plan.nodes[step_id].undo is not None:
+            self._params[step_id] = params
+
+    def _kept(self, step_id: str) -> StepResult | None:
+        """The result of an item or a compensation that need not run again."""
+        before = self._execution.before
+        return None if before is None else before.kept.get(step_id)
+
     async def run(self, node: Node) -> StepResult | Skip:
         """Run a step whose predecessors are over. Its failure is in the result."""
         try:
@@ -211,6 +221,8 @@ class NodeRunner:
 
     async def _run_item(self, node: Node, item: _Item) -> StepResult:
         assert node.target is not None
+        if (kept := self._kept(item.step_id)) is not None:
+            return kept
         more = {"parent": node.step.step_id, "index": item.index}
         try:
             params = node.template.resolve(item.scope)
@@ -231,7 +243,7 @@ class NodeRunner:
         nodes, cancelled = self._execution.plan.nodes, False
         for step_id, result in reversed(self._execution.results.items()):  # in order of completion
             node = nodes[step_id]
-            if node.undo is None or not result.success:
+            if node.undo is None or not result.success or self._kept(f"compensate:{step_id}"):
                 continue
             if cancelled:
                 self._skip_undo(step_id, node.undo)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict, get_args
 
 from orchkit.errors import ParameterError, Problem
+from orchkit.model.idempotency import DEFAULT_TTL_HOURS, IdempotencyKey, InFlight, OnFailed
 from orchkit.model.request import NO_DIRECTIVES, Durability, ExecutionDirective
 
 
@@ -23,6 +24,7 @@ class RunOptions:
     directives: ExecutionDirective = NO_DIRECTIVES
     parent_run_id: str | None = None
     parent_step_id: str | None = None
+    key: IdempotencyKey | None = None
 
 
 class RunArguments(TypedDict, total=False):
@@ -33,6 +35,10 @@ class RunArguments(TypedDict, total=False):
     request_id: str | None
     durability: Durability | None
     directives: ExecutionDirective | None
+    idempotency_key: str | None
+    ttl_hours: float
+    on_in_flight: InFlight
+    on_failed: OnFailed
 
 
 def check_durability(durability: Any) -> None:
@@ -72,4 +78,18 @@ def run_options(
         request_id=arguments.get("request_id"),
         durability=chosen,
         directives=directives,
+        key=_key(arguments, directives),
+    )
+
+
+def _key(arguments: RunArguments, directives: ExecutionDirective) -> IdempotencyKey | None:
+    """The key that was given as an argument, else the one of the directives."""
+    key = arguments.get("idempotency_key")
+    if key is None:
+        return directives.key()
+    return IdempotencyKey(
+        key,
+        arguments.get("ttl_hours", DEFAULT_TTL_HOURS),
+        arguments.get("on_in_flight", "raise"),
+        arguments.get("on_failed", "execute"),
     )

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
-from orchkit.engine.compiled import CompiledCache
+from orchkit.engine.compiled import Compiled, CompiledCache
 from orchkit.engine.dispatch import Orchestrator
 from orchkit.engine.execution import Execution
 from orchkit.engine.handle import RunHandle
+from orchkit.engine.idempotency import Asked, Once, workflow_input
+from orchkit.engine.job import Answered, Job, KeyedJob, replayed
 from orchkit.engine.loop import loop_thread
-from orchkit.engine.options import RunArguments, run_options
+from orchkit.engine.options import RunArguments, RunOptions, run_options
+from orchkit.engine.resume import RecordedRun, going_on, load_run, resumed
+from orchkit.engine.resumption import OnChange
 from orchkit.errors import DefinitionError, ExecutionError
+from orchkit.model.idempotency import IdempotencyKey
 from orchkit.model.request import Durability
 from orchkit.model.result import WorkflowResult
+from orchkit.model.state import fold
 from orchkit.model.workflow import Workflow
 from orchkit.registry.registry import Registry
+from orchkit.store import codec
 
 
 class WorkflowEngine:
@@ -55,37 +62,66 @@ class WorkflowEngine:
             workflow: The definition.
             user_id: On whose behalf.
             context: What ``${context.key}`` refers to.
-            arguments: ``session_id``, ``casefile_id``, ``request_id``, ``durability``, ``directives``.
+            arguments: ``session_id``, ``casefile_id``, ``request_id``, ``durability``, ``directives``; and
+                ``idempotency_key``, with ``ttl_hours`` (24), ``on_in_flight`` (``raise`` or ``wait``) and
+                ``on_failed`` (``execute`` or ``raise``): a request with the same key, definition and
+                context as one that has succeeded is not run again, the result is the recorded one.
 
         Raises:
             WorkflowValidationError: The definition is not sound; nothing has run.
             CodecError: The context cannot be stored; nothing has run.
             StoreError: The record cannot be written, or the store is closed.
+            DuplicateRequestError: A run with this idempotency key is going on.
+            IdempotencyConflictError: The key was used with another definition or context.
         """
-        return await self._finished(self._execution(workflow, user_id, context, arguments))
+        return await self._finished(self._job(workflow, user_id, context, arguments))
 
-    def _execution(
+    def _job(
         self,
         workflow: Any,
         user_id: str | None,
         context: Mapping[str, Any] | None,
         arguments: RunArguments,
-    ) -> Execution:
+    ) -> Job:
         self.orchestrator.check_open()
         if not isinstance(workflow, Workflow):
             way_out = ": call its build() first" if hasattr(workflow, "build") else ""
             raise DefinitionError(f"expected a Workflow, not a {type(workflow).__name__}{way_out}")
         options = run_options(user_id, context, arguments, self.durability)
-        return Execution(self.orchestrator, self._compiled.get(workflow), options)
+        compiled = self._compiled.get(workflow)
+        if options.key is None:
+            return Execution(self.orchestrator, compiled, options)
+        return self._keyed(compiled, options, options.key)
 
-    async def _finished(self, execution: Execution) -> WorkflowResult:
+    def _keyed(self, compiled: Compiled, options: RunOptions, key: IdempotencyKey) -> Job:
+        """A run that may be answered by the record already: then without anything of a run."""
+        store = self.orchestrator.store
+        bound_to = workflow_input(codec.pack(dict(options.context), "context"), compiled.definition_hash)
+        workflow = compiled.plan.workflow
+        asked = Asked.of(workflow.name, key, bound_to, workflow.to_anonymous)
+        if (replay := Once(store).recorded(asked)) is not None:
+            return Answered(replayed(store, replay))
+
+        def go_on(run_id: str) -> Execution | None:
+            states = {found: fold(events) for found, events in store.events_below(run_id).items()}
+            if run_id not in states:  # its process ended before anything was written
+                return None
+            return going_on(self.orchestrator, compiled, RecordedRun(states, run_id), "rerun")
+
+        return KeyedJob(asked, Execution(self.orchestrator, compiled, options), go_on)
+
+    async def _finished(self, job: Job) -> WorkflowResult:
         try:
-            result = await execution.run()
+            result = await job.run()
         finally:
-            if self._on_finished is not None and execution.status != "pending":
-                self._on_finished(execution.run_id)
+            if job.status != "pending":
+                self._tell_finished(job.run_id)
         result._open_run = self._open_run
         return result
+
+    def _tell_finished(self, run_id: str) -> None:
+        if self._on_finished is not None:
+            self._on_finished(run_id)
 
     def start(
         self,
@@ -95,11 +131,12 @@ class WorkflowEngine:
         **arguments: Unpack[RunArguments],
     ) -> RunHandle:
         """Begin a run in the background; arguments and errors as for `execute`."""
-        if loop_thread.is_current:
-            raise ExecutionError("an async step cannot start a run like this: use await execute(...)")
-        execution = self._execution(workflow, user_id, context, arguments)
-        future = loop_thread.submit(self._finished(execution))
-        return RunHandle(execution, future, loop_thread.loop, self._open_run)
+        _check_loop()
+        return self._begin(self._job(workflow, user_id, context, arguments))
+
+    def _begin(self, job: Job) -> RunHandle:
+        future = loop_thread.submit(self._finished(job))
+        return RunHandle(job, future, loop_thread.loop, self._open_run)
 
     def run(
         self,
@@ -113,10 +150,48 @@ class WorkflowEngine:
         An interrupt (Ctrl-C) cancels the run, waits until that is on the record, and is raised on.
         Arguments and errors as for `execute`.
         """
-        handle = self.start(workflow, user_id, context, **arguments)
+        _check_loop()
+        job = self._job(workflow, user_id, context, arguments)
+        if isinstance(job, Answered):
+            job.result._open_run = self._open_run
+            self._tell_finished(job.run_id)
+            return job.result
+        handle = self._begin(job)
         try:
             return handle.result()
         except KeyboardInterrupt:
             handle.cancel("interrupted by the user")
             handle.result()
             raise
+
+    def resume(
+        self, run_id: str, *, on_change: OnChange = "rerun", workflow: Workflow | None = None
+    ) -> RunHandle:
+        """Go on with a run that was cut off, or try one again that did not succeed; await the handle.
+
+        Steps that are completed are not repeated, items of maps and steps of sub-workflows neither. A run
+        that has succeeded is not run: the result is the recorded one.
+
+        Args:
+            run_id: The run.
+            on_change: What to do about completed steps whose code was edited since: ``rerun`` them and all
+                that comes after them, ``keep`` their results, or raise an ``error``.
+            workflow: An edited definition to go on with; by default the recorded one.
+
+        Raises:
+            UnknownNameError: There is no such run.
+            ExecutionError: It is not the run of a workflow, or part of another run.
+            RunInProgressError: It is still going on.
+            CodeChangedError: With ``on_change="error"``: what was edited.
+            WorkflowValidationError: Its tools are not there any more, or do not fit.
+        """
+        _check_loop()
+        self.orchestrator.check_open()
+        run = load_run(self.orchestrator.store, run_id)
+        found = resumed(self.orchestrator, self._compiled, run, on_change, workflow)
+        return self._begin(Answered(found) if isinstance(found, WorkflowResult) else found)
+
+
+def _check_loop() -> None:
+    if loop_thread.is_current:
+        raise ExecutionError("an async step cannot start a run like this: use await execute(...)")

@@ -67,7 +67,7 @@ class SingleRun:
     def recorded(self) -> Replay | None:
         """The recorded result of its key, if that answers: cheap, from any thread, without a loop."""
         asked = self._single.asked()
-        return asked and Once(self._store).recorded(asked)
+        return None if asked is None else Once(self._store).recorded(asked)
 
     async def execute(self, perform: Perform) -> StepResult | Replay:
         """Run it and return how it ended, or the recorded result of its key.

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from orchkit.errors import ParameterError, Problem
 
 InFlight = Literal["raise", "wait"]
-"""What to do while somebody else executes the same request: `DuplicateRequestError`, or wait for its result."""
+"""While somebody else executes the same request: `DuplicateRequestError`, or wait for its result."""
 OnFailed = Literal["execute", "raise"]
 """What to do when it failed before: execute again, or `OrchestrationError`."""
 DEFAULT_TTL_HOURS = 24.0

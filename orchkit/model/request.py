@@ -70,8 +70,8 @@ class Response:
     error: str | None = None
     exception: BaseException | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """``run_id``, ``request_id``, ``policy``, ``hooks``, ``attempts``, ``duration_ms``; and ``replayed`` for the
-    recorded response of an earlier request with the same idempotency key."""
+    """``run_id``, ``request_id``, ``policy``, ``hooks``, ``attempts``, ``duration_ms``; ``replayed``
+    when it is the recorded response of an earlier request with the same idempotency key."""
 
     @property
     def success(self) -> bool:

@@ -17,8 +17,8 @@ class AttemptState:
 
     number: int
     status: str = "running"
-    """``running``, ``success``, ``failed``, ``timeout``, ``cancelled`` or ``in_doubt``: begun when its process
-    ended, so that nobody knows whether it took effect."""
+    """``running``, ``success``, ``failed``, ``timeout``, ``cancelled`` or ``in_doubt``: it had begun when its
+    process ended, so that nobody knows whether it took effect."""
     started_us: int = 0
     finished_us: int | None = None
     error: str | None = None

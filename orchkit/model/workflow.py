@@ -147,6 +147,10 @@ class Workflow(Record, Displayable):
         """The definition as plain Python values; fields at their default are left out."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
+    def to_anonymous(self) -> dict[str, Any]:
+        """The same without the ids of the workflows: equal for definitions that were built alike."""
+        return _without_ids(self.to_dict())
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave."""
@@ -173,6 +177,14 @@ class Workflow(Record, Displayable):
         path = Path(path)
         text = path.read_text(encoding="utf-8")
         return cls.from_json(text) if path.suffix == ".json" else cls.from_yaml(text)
+
+
+def _without_ids(definition: dict[str, Any]) -> dict[str, Any]:
+    definition.pop("workflow_id", None)
+    for step in definition.get("steps", ()):
+        if step.get("workflow") is not None:
+            _without_ids(step["workflow"])
+    return definition
 
 
 WorkflowDefinition = Workflow

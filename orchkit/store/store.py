@@ -35,6 +35,13 @@ QUIET_S = 0.2
 IDLE_S = 1.0
 CLOSE_WAIT_S = 3.0
 _BLOB = {"$blob", "bytes"}
+_EVENTS_BELOW = """
+WITH RECURSIVE tree(run_id) AS (
+    SELECT CAST($1 AS VARCHAR)
+    UNION SELECT s.run_id FROM run_start s JOIN tree t ON s.parent_run_id = t.run_id
+)
+SELECT seq, ts, kind, run_id, step_id, attempt, payload FROM event WHERE run_id IN (FROM tree) ORDER BY seq
+"""
 
 
 class Store:
@@ -189,6 +196,15 @@ class Store:
             Event(seq, ts, kind, run, step, attempt, self._payload(text))
             for seq, ts, kind, run, step, attempt, text in rows
         ]
+
+    def events_below(self, run_id: str) -> dict[str, list[Event]]:
+        """The events of a run and of all runs of sub-workflows below it, by run id."""
+        rows = self.query(_EVENTS_BELOW, [run_id])
+        found: dict[str, list[Event]] = {}
+        for seq, ts, kind, run, step, attempt, text in rows:
+            event = Event(seq, ts, kind, run, step, attempt, self._payload(text))
+            found.setdefault(run, []).append(event)
+        return found
 
     def _payload(self, text: str) -> dict[str, Any]:
         payload: dict[str, Any] = codec.loads(text)

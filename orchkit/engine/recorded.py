@@ -1,0 +1,88 @@
+"""Results as the record tells them: what a run gave, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchkit.engine.resumption import recorded_step
+from orchkit.model.result import OutputDict, StepResult, WorkflowResult
+from orchkit.model.state import RunState
+from orchkit.store import codec
+
+
+def recorded_result(state: RunState) -> WorkflowResult:
+    """The result of a run that has ended, marked as replayed; its exceptions are texts only."""
+    order = [step["step_id"] for step in (state.definition or {}).get("steps", ())]
+    steps = [state.steps[step_id] for step_id in order]
+    return WorkflowResult(
+        state.run_id,
+        state.workflow_id or "",
+        state.name,
+        state.status,
+        {step.step_id: recorded_step(step, codec.unpack(step.output, step.output_types)) for step in steps},
+        state.started_us or 0,
+        state.finished_us,
+        state.error,
+        replayed=True,
+    )
+
+
+_FACTS = ("status", "error", "reason", "attempts", "started_us", "finished_us")
+
+
+def result_text(result: WorkflowResult) -> str:
+    """A result as JSON, for `read_result`."""
+    return codec.dumps(
+        {
+            "run_id": result.run_id,
+            "workflow_id": result.workflow_id,
+            "name": result.name,
+            "started_us": result.started_us,
+            "finished_us": result.finished_us,
+            "steps": [_step(step) for step in result.steps.values()],
+        }
+    )
+
+
+def _step(step: StepResult) -> dict[str, Any]:
+    found: dict[str, Any] = {"step_id": step.step_id}
+    found |= {name: value for name in _FACTS if (value := getattr(step, name)) is not None}
+    if step.success:
+        packed = codec.pack(step.output, "output")
+        found["output"] = packed.value
+        if packed.notes:
+            found["types"] = packed.notes
+    return found
+
+
+def read_result(text: str) -> WorkflowResult:
+    """The successful result that `result_text` wrote, marked as replayed."""
+    found = codec.loads(text)
+    return WorkflowResult(
+        found["run_id"],
+        found["workflow_id"],
+        found["name"],
+        "success",
+        {step["step_id"]: _read_step(step) for step in found["steps"]},
+        found["started_us"],
+        found["finished_us"],
+        replayed=True,
+    )
+
+
+def _read_step(step: Mapping[str, Any]) -> StepResult:
+    output = step.get("output")
+    types = step.get("types")
+    if types:
+        output = codec.unpack(output, types)
+    return StepResult(
+        step["step_id"],
+        step["status"],
+        OutputDict(output) if type(output) is dict else output,
+        step.get("error"),
+        step.get("reason"),
+        step.get("attempts", 0),
+        step.get("started_us"),
+        step.get("finished_us"),
+    )

@@ -1,0 +1,125 @@
+"""Loading runs from the record, to go on with them or to begin others from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchkit.engine.compiled import Compiled, CompiledCache
+from orchkit.engine.dispatch import Orchestrator
+from orchkit.engine.execution import Execution
+from orchkit.engine.options import RunOptions
+from orchkit.engine.recorded import recorded_result
+from orchkit.engine.resumption import OnChange, plan_resumption
+from orchkit.errors import (
+    CodeChangedError,
+    DefinitionError,
+    ExecutionError,
+    ParameterError,
+    Problem,
+    RunInProgressError,
+    UnknownNameError,
+)
+from orchkit.model.request import Durability
+from orchkit.model.result import WorkflowResult
+from orchkit.model.state import RunState, fold
+from orchkit.model.workflow import Workflow
+from orchkit.store import codec
+from orchkit.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A run of a workflow as the record has it, with all runs below it."""
+
+    states: Mapping[str, RunState]
+    run_id: str
+
+    @property
+    def state(self) -> RunState:
+        """The run itself."""
+        return self.states[self.run_id]
+
+    def workflow(self) -> Workflow:
+        """Its definition. Raises `DefinitionError` when this version cannot read it."""
+        try:
+            found = Workflow.model_validate(self.state.definition)
+        except ValidationError as error:
+            raise DefinitionError(
+                f"the recorded definition of {self.run_id} cannot be read: {error}"
+            ) from error
+        workflow_id = self.state.workflow_id
+        return found.model_copy(update={"workflow_id": workflow_id}) if workflow_id else found
+
+    def options(self, durability: Durability | None = None) -> RunOptions:
+        """What it was given beside its definition."""
+        state = self.state
+        recorded: Any = state.durability
+        return RunOptions(
+            user_id=state.user_id,
+            context=codec.unpack(state.context or {}, state.context_types),
+            session_id=state.session_id,
+            casefile_id=state.casefile_id,
+            request_id=state.request_id,
+            durability=durability or recorded,
+            parent_run_id=state.parent_run_id,
+            parent_step_id=state.parent_step_id,
+        )
+
+
+def load_run(store: Store, run_id: str) -> RecordedRun:
+    """Read a run of a workflow. Raises `UnknownNameError`, `ExecutionError` for one of another kind."""
+    states = {found: fold(events) for found, events in store.events_below(run_id).items()}
+    state = states.get(run_id)
+    if state is None:
+        raise UnknownNameError("run", run_id)
+    if state.kind != "workflow":
+        hint = "make its request again, with the same key: it goes on from there"
+        raise ExecutionError(
+            f"{run_id} is the run of an {state.kind} ({state.name}), not of a workflow: {hint}"
+        )
+    return RecordedRun(states, run_id)
+
+
+def check_on_change(on_change: Any) -> None:
+    """Raises `ParameterError` unless it is one of the three."""
+    if on_change not in ("rerun", "keep", "error"):
+        problem = Problem("on_change", f"unknown value {on_change!r}", "use rerun, keep or error")
+        raise ParameterError("resume", [problem])
+
+
+def resumed(
+    orchestrator: Orchestrator,
+    compiled_cache: CompiledCache,
+    run: RecordedRun,
+    on_change: OnChange,
+    workflow: Workflow | None = None,
+) -> Execution | WorkflowResult:
+    """An execution that goes on where a run was left, or the recorded result of one that succeeded.
+
+    Raises `CodeChangedError`, `RunInProgressError` (also when it begins), `WorkflowValidationError`.
+    """
+    check_on_change(on_change)
+    state = run.state
+    if state.parent_run_id is not None:
+        raise ExecutionError(f"{run.run_id} belongs to {state.parent_run_id}: resume that one")
+    if state.status == "success":
+        return recorded_result(state)
+    for open_run in orchestrator.store.open_runs.all():
+        if open_run.run_id == run.run_id and not open_run.cut_off:
+            raise RunInProgressError(run.run_id, str(open_run.process))
+    compiled = compiled_cache.get(workflow or run.workflow())
+    return going_on(orchestrator, compiled, run, on_change)
+
+
+def going_on(
+    orchestrator: Orchestrator, compiled: Compiled, run: RecordedRun, on_change: OnChange
+) -> Execution:
+    """The execution itself. Raises `CodeChangedError`."""
+    before = plan_resumption(run.states, run.run_id, compiled, on_change)
+    if on_change == "error" and (changes := before.all_changes):
+        raise CodeChangedError(run.run_id, changes)
+    return Execution(orchestrator, compiled, run.options(), run_id=run.run_id, before=before)
