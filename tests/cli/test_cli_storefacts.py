@@ -24,6 +24,8 @@ from orchkit.cli.place import log_of
 from orchkit.cli.storefacts import facts_of
 from orchkit.store.filesystem import FileSystem
 
+LOG, HISTORY = (migrations(name)[-1][0] for name in ("log", "history"))
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -54,7 +56,7 @@ def test_a_store_at_rest(store: Path) -> None:
     assert facts.exists
     assert (facts.history_bytes or 0) > 0
     assert (facts.log_bytes or 0) > 0
-    assert (facts.log_schema, facts.history_schema) == (1, 1)
+    assert (facts.log_schema, facts.history_schema) == (LOG, HISTORY)
     assert (facts.waiting_events, facts.holder, facts.problems) == (0, None, [])
     assert sorted(store.parent.iterdir()) == before
 
@@ -101,7 +103,7 @@ def test_who_has_the_history(store: Path, pid: int, host: str, seconds: float, a
     facts = facts_of(store)
     assert facts.holder is not None
     assert (facts.holder.pid, facts.holder.host, facts.holder_alive) == (pid, host, alive)
-    assert facts.history_schema == (None if alive else 1)
+    assert facts.history_schema == (None if alive else HISTORY)
 
 
 def test_a_store_of_a_newer_orchkit_is_a_problem(store: Path) -> None:
@@ -112,8 +114,8 @@ def test_a_store_of_a_newer_orchkit_is_a_problem(store: Path) -> None:
     with duckdb.connect(str(store)) as history:
         history.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     assert facts_of(store).problems == [
-        "the log has schema version 98, this orchkit reads up to 1: upgrade it",
-        "the history has schema version 99, this orchkit reads up to 1: upgrade it",
+        f"the log has schema version 98, this orchkit reads up to {LOG}: upgrade it",
+        f"the history has schema version 99, this orchkit reads up to {HISTORY}: upgrade it",
     ]
 
 

@@ -540,7 +540,7 @@ def test_a_handle_pauses_and_resumes_from_another_thread(stage: Stage) -> None:
     handle.pause()
     until(lambda: handle.status == "paused")
     handle._loop.call_soon_threadsafe(release.set)
-    until(lambda: handle._execution.results.get("first"))
+    until(lambda: handle._job.results.get("first"))
     assert not handle.done
     assert stage.calls == []
     handle.step()

@@ -341,7 +341,7 @@ def test_finished_runs_are_forgotten(bench: Bench) -> None:
     kept: list[weakref.ref[Execution]] = []
     for _ in range(5):
         handle = bench.kit.start(bench.sum())
-        kept.append(weakref.ref(handle._execution))
+        kept.append(weakref.ref(handle._job))
         handle.result(WAIT_S)
     del handle
     deadline = time.monotonic() + WAIT_S
@@ -392,7 +392,7 @@ def test_a_run_of_a_closed_kit_can_still_be_ended(action: str) -> None:
     if action != "cancel":
         handle.pause()
         bench.gate.set()
-        while "hold" not in handle._execution.results:
+        while "hold" not in handle._job.results:
             time.sleep(0.001)
     kit.close()
     getattr(handle, action)()

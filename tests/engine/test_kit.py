@@ -134,5 +134,5 @@ def test_a_sub_workflow_that_is_large_is_described_once() -> None:
         workflow = outer.add_workflow(inner.build(), step_id="b").build()
         for _ in range(2):
             assert kit.run(workflow, durability="exit").success
-        # The definitions of `inner` and of `outer`.
-        assert kit.store.query("SELECT count(*) FROM blob") == [(2,)]
+        # The definitions of `inner` and of `outer`, and the source of their tool.
+        assert kit.store.query("SELECT count(*) FROM blob") == [(3,)]
