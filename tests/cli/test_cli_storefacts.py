@@ -23,6 +23,7 @@ from orchkit.cli.installation import EXTRAS, PACKAGES
 from orchkit.cli.place import log_of
 from orchkit.cli.storefacts import facts_of
 from orchkit.store.filesystem import FileSystem
+from orchkit.store.schema import migrations
 
 LOG, HISTORY = (migrations(name)[-1][0] for name in ("log", "history"))
 
