@@ -298,6 +298,21 @@ class Claims:
             count += removed
         return count
 
+    def expired(self) -> int:
+        """How many keys `remove_expired` would forget now."""
+        return int(self._log.read("SELECT count(*) FROM claim")[0][0]) - len(self._lasting())
+
+    def runs(self) -> list[str]:
+        """The runs, each once, of keys whose time is not over, or that somebody works on."""
+        return list({run_id for _, run_id in self._lasting()})
+
+    def _lasting(self) -> list[tuple[str, str]]:
+        """Key and run of the claims that `remove_expired` would leave."""
+        now_us = self._clock.now_us()
+        working = filter(self._is_held, map(Claim._make, self._log.read(_EXPIRED, (now_us,))))
+        rows = self._log.read("SELECT key, run_id FROM claim WHERE expires_us > ?", (now_us,))
+        return [*rows, *((claim.key, claim.run_id) for claim in working)]
+
     def renew(self) -> None:
         """Put off the end of the leases of all claims of ours."""
         self._holdings.renew()

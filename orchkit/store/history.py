@@ -101,6 +101,25 @@ class History:
             self._used_at = self._monotonic()
             if self._closing and self._users == 0 and not self._closed:
                 self._release()
+            elif self._closing:
+                self._changed.notify_all()
+
+    def keep_others_out(self) -> None:
+        """Within `borrow`: wait until no other thread is inside; none comes in until we are out.
+
+        By one thread at a time: two would wait for each other.
+        """
+        with self._changed:
+            self._closing = True
+            while self._users > 1 and not self._closed:
+                self._changed.wait()
+
+    def close_file(self) -> None:
+        """Within `borrow`, with the others kept out: close the file, which stays ours until we are out."""
+        with self._changed:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     @property
     def is_open(self) -> bool:
