@@ -11,6 +11,9 @@ from orchkit.registry.signature import underlying
 from orchkit.registry.source import own_functions, source_of_class, source_of_function
 from orchkit.registry.valueform import name_form, settled_form, value_form
 
+_WRITTEN_IN_PYTHON = 1 << 9
+"""The flag of classes that are made at run time (``Py_TPFLAGS_HEAPTYPE``)."""
+
 
 class Layers(NamedTuple):
     """The layers of a callable, JSON-able, outermost first; and the source of the innermost."""
@@ -59,7 +62,7 @@ def _core_form(function: Any, package: str) -> Form:
     if isinstance(function, FunctionType):
         found = _function_form(function)
         return Form(["function", *found.form], found.source)
-    if isinstance(function, type):
+    if isinstance(function, type) and function.__flags__ & _WRITTEN_IN_PYTHON:
         return _class_form("class", function, ("__new__", "__init__"), package)
     if isinstance(type(function).__call__, FunctionType):
         found = _class_form("instance", type(function), ("__call__",), package)
@@ -93,18 +96,23 @@ def _function_form(function: FunctionType) -> Form:
 
 
 def _closure_form(function: FunctionType) -> dict[str, Any]:
-    """The free variables that hold settings: not those that the function itself assigns."""
+    """The free variables that hold settings: not those that the function assigns, nor what it wraps."""
     code, cells = function.__code__, function.__closure__
     if not cells:
         return {}
     left_out = rebound_names(code) | {"__class__"}
-    names = zip(code.co_freevars, cells, strict=True)
-    return {name: _cell_form(cell) for name, cell in sorted(names) if name not in left_out}
+    held = {name: _held(cell) for name, cell in sorted(zip(code.co_freevars, cells, strict=True))}
+    wrapped = getattr(function, "__wrapped__", held)
+    return {
+        name: settled_form(value)
+        for name, value in held.items()
+        if name not in left_out and value is not wrapped
+    }
 
 
-def _cell_form(cell: Any) -> Any:
+def _held(cell: Any) -> Any:
     try:
-        return settled_form(cell.cell_contents)
+        return cell.cell_contents
     except ValueError:
         return "not assigned yet"
 
