@@ -17,6 +17,7 @@ from orchkit.model.event import Event
 from orchkit.store import codec
 from orchkit.store.claims import Claims
 from orchkit.store.frames import Params, only_reading, to_frame, to_rows
+from orchkit.store.gaps import reconcile
 from orchkit.store.history import History
 from orchkit.store.holdings import Renewer
 from orchkit.store.housekeeper import Housekeeper
@@ -73,6 +74,7 @@ class Store:
         self._housekeeper = Housekeeper(self.ingest, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S)
         if self.path is not None:
             self.history.opened = self._housekeeper.watch_file
+            self.history.verify = lambda connection: reconcile(connection, self.log)
         self._owner_pid = os.getpid()
         self._inherited = False
         _stores.add(self)
