@@ -26,7 +26,7 @@ class Code:
       orchkit's own decorators (a callable instance counts by its class);
     - the values of defaults, of the frozen arguments of a partial, and of free variables, as far as they
       can be stored; free variables and the owner of a bound method only where they cannot change, or are
-      plain lists and dicts;
+      plain lists and dicts (of other objects the class counts, and the functions that they hold, by name);
     - the wrappers around it: those of its own package in full, others by name and free variables;
     - the version that the user pinned.
 

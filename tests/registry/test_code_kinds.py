@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from pydantic import BaseModel, ConfigDict
@@ -63,6 +64,18 @@ class Counter:
 
 class Louder(Counter):
     """It inherits what is called."""
+
+
+class Holder:
+    """It holds a function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def apply(self, x: int) -> Any:
+        return self.function(x)
+
+    __call__ = apply
 
 
 class Shop:
@@ -218,6 +231,9 @@ def test_every_kind_of_callable_has_a_code(kind: str) -> None:
         (Settings(2).price, Settings(3).price),
         (Settings(2).price, Counter().price),
         (Louder(), Counter()),
+        (Holder(math.sin), Holder(math.cos)),
+        (Holder(plain).apply, Holder(waiting).apply),
+        (mock.Mock(spec=plain), plain),
         (reading(Settings(2)), reading(Settings(3))),
         (reading(Limits(most=1)), reading(Limits(most=2))),
         (reading(Tier.VIP), reading(Tier.PLAIN)),

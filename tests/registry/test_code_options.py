@@ -97,9 +97,7 @@ def test_other_promises_are_refused(way: Way, options: dict[str, Any], cause: st
 def test_promises_of_a_method_that_is_registered_elsewhere_are_refused() -> None:
     """A tool that only names its method, or stands on one, cannot promise for it."""
     registry = Registry()
-    with pytest.raises(
-        RegistrationError, match="give pure=, version= where the method 'labour'"
-    ):
+    with pytest.raises(RegistrationError, match="give pure=, version= where the method 'labour'"):
         register_tool("Work", "labour", registry=registry, pure=True, version="2")(work)
     method(registry=registry)(work)
     with pytest.raises(RegistrationError, match="give cache= where the method 'work' is registered"):
