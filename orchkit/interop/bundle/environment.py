@@ -7,19 +7,23 @@ import sys
 from importlib.metadata import distributions
 from typing import Any
 
-from orchkit import __version__
-
 
 def here() -> dict[str, Any]:
     """Versions and names only: no paths, no variables, no addresses, in which there may be secrets."""
     return {
-        "orchkit": __version__,
+        "orchkit": version(),
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
         "platform": platform.platform(),
         "machine": platform.machine(),
         "distributions": dict(sorted(_installed().items())),
     }
+
+
+def version() -> str:
+    """The version of orchkit."""
+    # An import of the package would be one of all its public names, for whoever follows imports.
+    return str(sys.modules[__name__.partition(".")[0]].__version__)
 
 
 def _installed() -> dict[str, str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
-from orchkit import __version__
 from orchkit.errors import BundleError, Problem, UnknownNameError
 from orchkit.interop.bundle import environment, manifest, names
 from orchkit.interop.bundle.archive import Writer, new_file
@@ -56,6 +55,6 @@ def _about(store: Source, imported_from: str | None) -> dict[str, Any]:
     return {
         "exported_at": now.isoformat(),
         "host": gethostname(),
-        "orchkit": __version__,
+        "orchkit": environment.version(),
         "imported_from": imported_from,
     }
