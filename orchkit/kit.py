@@ -22,6 +22,7 @@ from orchkit.engine.sessions import SessionOrchestrator
 from orchkit.engine.verify import Verification
 from orchkit.executors.body import Bodies
 from orchkit.executors.threads import ThreadWorkers
+from orchkit.interop import bundle
 from orchkit.model.display import Displayable
 from orchkit.model.request import Durability, Request, Response
 from orchkit.model.result import WorkflowResult
@@ -165,6 +166,25 @@ class Kit(Displayable):
     def sql(self, query: str, params: Params = None) -> pd.DataFrame:
         """A SQL query over the history views as a DataFrame: see `Store.sql`."""
         return self.store.sql(query, params)
+
+    def import_bundle(self, path: str | Path, *, max_bytes: int = bundle.MAX_BYTES) -> Run:
+        """Bring a run that `Run.export` has written into this store, and return it.
+
+        Every byte is verified first; then all of it is written, or nothing. Ids, times and values are those
+        of the original. The run is marked as imported: it counts neither as going on here nor as one that can
+        be resumed. A run that is here already stays as it is; one that was exported before its end is
+        continued by a file that was exported later.
+
+        Args:
+            path: The file.
+            max_bytes: How much it may unpack to.
+
+        Raises:
+            BundleError: The file was changed, is damaged, is not safe to unpack, is of a newer orchkit, or
+                says something else of a run than this store does; ``differences`` names each place.
+            StoreError: The store cannot be written.
+        """
+        return self._open_run(bundle.import_run(self.store, path, max_bytes=max_bytes))
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Calls, failures and mean duration per operation since the kit was opened."""

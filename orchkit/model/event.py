@@ -26,10 +26,13 @@ HOOK_FAILED = "hook.failed"
 CLAIM_ACQUIRED = "claim.acquired"
 CLAIM_SETTLED = "claim.settled"
 CLAIM_REPLAYED = "claim.replayed"
+BREAKER_TRANSITION = "breaker.transition"
+BUDGET_RESET = "budget.reset"
 SESSION_CREATED = "session.created"
 SESSION_LINKED = "session.linked"
 SESSION_EXECUTION = "session.execution"
 SESSION_CLOSED = "session.closed"
+STORE_SWEPT = "store.swept"
 
 
 @dataclass(frozen=True, slots=True)

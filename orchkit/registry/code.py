@@ -26,7 +26,7 @@ class Code:
       orchkit's own decorators (a callable instance counts by its class);
     - the values of defaults, of the frozen arguments of a partial, and of free variables, as far as they
       can be stored; free variables and the owner of a bound method only where they cannot change, or are
-      plain lists and dicts;
+      plain lists and dicts (of other objects the class counts, and the functions that they hold, by name);
     - the wrappers around it: those of its own package in full, others by name and free variables;
     - the version that the user pinned.
 
@@ -48,11 +48,15 @@ class Code:
 
 
 def code_of(function: Callable[..., Any], *, version: str | None = None, place: str | None = None) -> Code:
-    """The code of any callable; ``place`` is read off it unless given. Some 0.3 ms for a usual function."""
+    """The code of any callable; ``place`` is read off it unless given.
+
+    Takes about 0.1 ms for a function of twenty lines; the first one of a file, which is parsed and compiled
+    for it, some 10 µs per line of the file more.
+    """
     forms, source = layers_of(function)
     text = json.dumps([_SCHEME, version, forms], separators=(",", ":"))
     # In a process that multiprocessing spawned, the script of its parent has another name.
-    text = text.replace('"__mp_main__:', '"__main__:')
+    text = text.replace("__mp_main__:", "__main__:")
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Code(digest, source, version, origin_of(function).text if place is None else place)
 

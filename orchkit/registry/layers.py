@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from orchkit.registry.bytecode import compiled_form, rebound_names
 from orchkit.registry.signature import underlying
 from orchkit.registry.source import own_functions, source_of_class, source_of_function
 from orchkit.registry.valueform import name_form, settled_form, value_form
+
+_WRITTEN_IN_PYTHON = 1 << 9
+"""The flag of classes that are made at run time (``Py_TPFLAGS_HEAPTYPE``)."""
+
+_CODE = (FunctionType, BuiltinFunctionType, type)
 
 
 class Layers(NamedTuple):
@@ -35,7 +40,7 @@ def layers_of(function: Any) -> Layers:
             forms.append(["partial", [value_form(each) for each in function.args], keywords])
             function = function.func
         elif isinstance(function, MethodType):
-            forms.append(["bound", settled_form(function.__self__)])
+            forms.append(["bound", *_owner_form(function.__self__)])
             function = function.__func__
         elif hasattr(function, "__wrapped__"):
             forms.append(["wrapper", *_wrapper_form(function, package)])
@@ -47,7 +52,7 @@ def layers_of(function: Any) -> Layers:
 
 def _wrapper_form(wrapper: Any, package: str) -> list[Any]:
     """A wrapper counts in full when it is written beside what it wraps; an upgraded library is no edit."""
-    call = wrapper if isinstance(wrapper, FunctionType) else type(wrapper).__call__
+    call = wrapper if type(wrapper) is FunctionType else type(wrapper).__call__
     if not isinstance(call, FunctionType):
         return [name_form(wrapper)]
     if _package(call) == package:
@@ -56,15 +61,22 @@ def _wrapper_form(wrapper: Any, package: str) -> list[Any]:
 
 
 def _core_form(function: Any, package: str) -> Form:
-    if isinstance(function, FunctionType):
+    if type(function) is FunctionType:  # a mock passes for an instance
         found = _function_form(function)
         return Form(["function", *found.form], found.source)
-    if isinstance(function, type):
+    if isinstance(function, type) and function.__flags__ & _WRITTEN_IN_PYTHON:
         return _class_form("class", function, ("__new__", "__init__"), package)
     if isinstance(type(function).__call__, FunctionType):
         found = _class_form("instance", type(function), ("__call__",), package)
-        return Form([*found.form, settled_form(function)], found.source)
+        return Form([*found.form, *_owner_form(function)], found.source)
     return Form(["compiled", *_builtin_form(function)], None)
+
+
+def _owner_form(owner: Any) -> list[Any]:
+    """An object by its value where it cannot change, else by its class and the functions that it holds."""
+    held = vars(owner) if not isinstance(owner, type) and hasattr(owner, "__dict__") else {}
+    code = {name: value for name, value in held.items() if isinstance(value, _CODE)}
+    return [settled_form(owner), {name: name_form(code[name]) for name in sorted(code)}]
 
 
 def _builtin_form(function: Any) -> list[Any]:
@@ -93,18 +105,23 @@ def _function_form(function: FunctionType) -> Form:
 
 
 def _closure_form(function: FunctionType) -> dict[str, Any]:
-    """The free variables that hold settings: not those that the function itself assigns."""
+    """The free variables that hold settings: not those that the function assigns, nor what it wraps."""
     code, cells = function.__code__, function.__closure__
     if not cells:
         return {}
     left_out = rebound_names(code) | {"__class__"}
-    names = zip(code.co_freevars, cells, strict=True)
-    return {name: _cell_form(cell) for name, cell in sorted(names) if name not in left_out}
+    held = {name: _held(cell) for name, cell in sorted(zip(code.co_freevars, cells, strict=True))}
+    wrapped = getattr(function, "__wrapped__", held)
+    return {
+        name: settled_form(value)
+        for name, value in held.items()
+        if name not in left_out and value is not wrapped
+    }
 
 
-def _cell_form(cell: Any) -> Any:
+def _held(cell: Any) -> Any:
     try:
-        return settled_form(cell.cell_contents)
+        return cell.cell_contents
     except ValueError:
         return "not assigned yet"
 

@@ -1,6 +1,7 @@
 """The source of a running function or class: found, and checked to be what is really running."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import linecache
@@ -8,20 +9,18 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from inspect import unwrap
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
-from orchkit.registry.bytecode import compiled_alike
-from orchkit.registry.syntax import drop_registrations, normal_form
+from orchkit.registry.bytecode import compiled_form
+from orchkit.registry.syntax import normal_form, without_registrations
 
-_TRIES = 100
-"""Places at which the end of a function is looked for."""
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _ABSENT = object()
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-_UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+_Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
+_Method = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,21 @@ class Source:
     """Its normal form, without orchkit's registration decorators."""
 
 
+class _Piece(NamedTuple):
+    """A def, lambda or class of a file, and what it compiles to."""
+
+    code: CodeType
+    node: _Node
+
+
 def source_of_function(function: FunctionType) -> Source | None:
     """The source of a function or lambda; None when there is none, or when it is not what is running.
 
-    A file may have been edited since it was imported: the body is compiled and compared with the running
-    code, plain defaults with the running ones. Decorators and annotations cannot be compared.
+    A file may have been edited since it was imported, and a cell's name used again: what the source compiles
+    to is compared with the running code, wherever in the file it stands now, and plain defaults with the
+    running ones. Decorators and annotations cannot be compared.
     """
-    find = _find_lambda if function.__code__.co_name == "<lambda>" else _find_def
-    return _quietly(lambda: find(function))
+    return _quietly(lambda: _find_function(function))
 
 
 def source_of_class(kind: type) -> Source | None:
@@ -66,100 +72,129 @@ def _parts(value: Any) -> tuple[Any, ...]:
     return (value.func,) if isinstance(value, cached_property) else (value,)
 
 
+def _quietly(find: Callable[[], Source | None]) -> Source | None:
+    """Without the warnings that compiling gives: they were shown when the code was compiled first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return find()
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
 def _lines(filename: str, scope: dict[str, Any]) -> list[str]:
     linecache.checkcache(filename)
     return linecache.getlines(filename, scope)
 
 
-def _quietly(find: Callable[[], Source | None]) -> Source | None:
-    """Without the warnings that compiling gives: they have been shown when the code was compiled first."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return find()
-        except _UNREADABLE:
-            return None
+@lru_cache(maxsize=4)
+def _pieces(text: str, filename: str, future: int) -> Mapping[str, Sequence[_Piece]]:
+    """What a file defines, by qualified name.
+
+    The file as a whole: on its own a function may compile to something else, since the imports of the module
+    and the names of enclosing functions and classes decide how it reaches a name.
+    """
+    tree = ast.parse(text)
+    flags = future | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # a notebook cell may await
+    module: CodeType = compile(tree, filename, "exec", flags=flags, dont_inherit=True)
+    nodes: dict[tuple[str, int], list[_Node]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, _Node):
+            name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+            nodes.setdefault((name, _first_line(node)), []).append(node)
+    found: dict[str, list[_Piece]] = {}
+    for code in _codes(module):
+        candidates = nodes.get((code.co_name, code.co_firstlineno), [])
+        written = candidates[0] if len(candidates) == 1 else _around(code, candidates)
+        if written is not None:
+            found.setdefault(code.co_qualname, []).append(_Piece(code, written))
+    return found
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """All code inside, at any depth."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def _first_line(node: _Node) -> int:
+    """The line of the first decorator, where Python says that the code begins."""
+    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
+    return min([node.lineno, *(each.lineno for each in decorators)])
+
+
+def _around(code: CodeType, nodes: Sequence[_Node]) -> _Node | None:
+    """Of several lambdas in a line the one from which the instructions come."""
+    places = [place for place in code.co_positions() if None not in place and place[2:] != (0, 0)]
+    lambdas = [node for node in nodes if isinstance(node, ast.Lambda)]
+    if not places:
+        return None
+    begin = min((place[0], place[2]) for place in places)
+    end = max((place[1], place[3]) for place in places)
+    inside = [
+        node.body
+        for node in lambdas
+        if (node.body.lineno, node.body.col_offset) <= begin
+        and end <= (node.body.end_lineno, node.body.end_col_offset)
+    ]
+    # The innermost: of bodies around one place the one that begins last.
+    body = max(inside, key=lambda each: (each.lineno, each.col_offset), default=None)
+    return next((node for node in lambdas if node.body is body), None)
 
 
 # --- functions ---------------------------------------------------------------------------------
 
 
-def _find_def(function: FunctionType) -> Source | None:
+def _find_function(function: FunctionType) -> Source | None:
     code = function.__code__
     lines = _lines(code.co_filename, function.__globals__)
-    start = code.co_firstlineno - 1
-    if start >= len(lines):
+    if not lines:
         return None
-    margin = _margin(lines[start])
-    node = _parse_block(lines, start, code, margin)
-    if node is None:
+    future = code.co_flags & __future__.annotations.compiler_flag
+    named = _pieces("".join(lines), code.co_filename, future).get(code.co_qualname, ())
+    running = compiled_form(code)
+    alike = [
+        piece
+        for piece in named
+        if compiled_form(piece.code) == running and _defaults_agree(piece.node, function)
+    ]
+    return _one_of(alike, code.co_firstlineno, lines, function.__globals__)
+
+
+def _one_of(pieces: Sequence[_Piece], line: int, lines: list[str], scope: Mapping[str, Any]) -> Source | None:
+    """The piece that begins in the line, else the only one; None when it could be several."""
+    there = [piece for piece in pieces if piece.code.co_firstlineno == line]
+    forms = {normal_form(without_registrations(piece.node, scope)): piece.node for piece in there or pieces}
+    if len(forms) != 1:
         return None
-    end = start + (node.end_lineno or 1) - (1 if margin else 0)
-    form = _form(node, function.__globals__)
-    if not _defaults_agree(node.args, function) or not compiled_alike(node, code):
-        return None
-    return Source(_dedented(lines[start:end], margin), form)
+    [(form, node)] = forms.items()
+    return Source(_text(node, lines), form)
 
 
-def _parse_block(lines: list[str], start: int, code: CodeType, margin: str) -> _Function | None:
-    """The def that begins at a line. Parsing only the function keeps large modules cheap."""
-    opening = "if 1:\n" if margin else ""  # not dedented: that would change texts that span lines
-    # Where the compiled code ends; an edited file may end before.
-    last = max((line for _, _, line in code.co_lines() if line is not None), default=0)
-    for tries, end in enumerate(_ends(lines, max(start + 1, last), len(margin))):
-        if tries == _TRIES:
-            return None
-        try:
-            body: list[Any] = ast.parse(opening + "".join(lines[start:end])).body
-        except SyntaxError:  # the middle of a signature or of a text
-            continue
-        found = body[0].body if margin and len(body) == 1 else body
-        return found[0] if len(found) == 1 and isinstance(found[0], _Function) else None
-    return None
-
-
-def _ends(lines: list[str], first: int, margin: int) -> Iterator[int]:
-    """The lines before which a block may end: those that are indented no deeper than it begins."""
-    for place in range(first, len(lines)):
-        text = lines[place].lstrip()
-        if text and not text.startswith("#") and len(lines[place]) - len(text) <= margin:
-            yield place
-    yield len(lines)
-
-
-def _find_lambda(function: FunctionType) -> Source | None:
-    """The lambda that begins in the line of the code; None when there are several that it could be."""
-    code = function.__code__
-    text = "".join(_lines(code.co_filename, function.__globals__))
-    found: dict[str, ast.Lambda] = {}
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno:
-            form = normal_form(node)
-            if _defaults_agree(node.args, function) and compiled_alike(node, code):
-                found[form] = node
-    if len(found) != 1:
-        return None
-    [(form, node)] = found.items()
-    return Source(ast.get_source_segment(text, node) or "", form)
-
-
-def _defaults_agree(arguments: ast.arguments, function: FunctionType) -> bool:
+def _defaults_agree(node: _Node, function: FunctionType) -> bool:
     """Whether defaults that are written as plain values have these values."""
-    values = function.__defaults__ or ()
+    if isinstance(node, ast.ClassDef):
+        return False
+    arguments, values = node.args, function.__defaults__ or ()
     if len(values) != len(arguments.defaults):
         return False
     by_name = function.__kwdefaults__ or {}
     pairs: list[tuple[ast.expr | None, Any]] = [*zip(arguments.defaults, values, strict=True)]
     names = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    pairs += [(node, by_name.get(argument.arg)) for argument, node in names]
-    return all(node is None or _has_value(node, value) for node, value in pairs)
+    pairs += [(default, by_name.get(argument.arg)) for argument, default in names]
+    return all(default is None or _has_value(default, value) for default, value in pairs)
 
 
 def _has_value(node: ast.expr, value: Any) -> bool:
     """False only for a plain value that is another one."""
     try:
         written = ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         return True
     return not isinstance(written, _SCALARS) or (type(written) is type(value) and bool(written == value))
 
@@ -170,49 +205,39 @@ def _has_value(node: ast.expr, value: Any) -> bool:
 def _find_class(kind: type) -> Source | None:
     module = sys.modules.get(kind.__module__)
     scope: dict[str, Any] = {} if module is None else vars(module)
-    methods = [function for _, function in own_functions(kind) if _written_in(kind, function)]
-    file = methods[0].__code__.co_filename if methods else scope.get("__file__")
+    prefix = f"{kind.__qualname__}."
+    codes = [function.__code__ for _, function in own_functions(kind)]
+    # Those that are written there, not generated or taken from elsewhere.
+    codes = [code for code in codes if code.co_qualname == prefix + code.co_name]
+    file = codes[0].co_filename if codes else scope.get("__file__")
     lines = _lines(file, scope) if isinstance(file, str) else []
-    line = methods[0].__code__.co_firstlineno if methods else None
-    nodes = [node for node in ast.walk(ast.parse("".join(lines))) if isinstance(node, ast.ClassDef)]
-    named = [node for node in nodes if node.name == kind.__name__ and _around(node, line)]
-    # A class without methods of its own says nowhere in which line it stands.
-    if not named or (line is None and len(named) > 1):
+    if not lines:
         return None
-    node = named[-1]
-    start = min([node.lineno, *(each.lineno for each in node.decorator_list)]) - 1
-    if not _class_agrees(node, kind, methods):
-        return None
-    return Source(_dedented(lines[start : node.end_lineno], _margin(lines[start])), _form(node, scope))
+    future = codes[0].co_flags & __future__.annotations.compiler_flag if codes else 0
+    named = _pieces("".join(lines), str(file), future).get(kind.__qualname__, ())
+    alike = [piece for piece in named if _class_agrees(piece, kind, codes)]
+    if codes and len(alike) > 1:
+        line = codes[0].co_firstlineno
+        alike = [piece for piece in alike if piece.node.lineno <= line <= (piece.node.end_lineno or 0)]
+    return _one_of(alike, 0, lines, scope)
 
 
-def _written_in(kind: type, function: FunctionType) -> bool:
-    """Whether it was written there, and not generated or taken from elsewhere."""
-    code = function.__code__
-    generated = code.co_filename.startswith("<") and code.co_filename not in linecache.cache
-    return code.co_qualname == f"{kind.__qualname__}.{code.co_name}" and not generated
-
-
-def _around(node: ast.ClassDef, line: int | None) -> bool:
-    return line is None or node.lineno <= line <= (node.end_lineno or 0)
-
-
-def _class_agrees(node: ast.ClassDef, kind: type, methods: Sequence[FunctionType]) -> bool:
-    defs: dict[str, list[_Function]] = {}
-    for each in ast.walk(node):
-        if isinstance(each, _Function):
-            defs.setdefault(each.name, []).append(each)
-    for function in methods:
-        # The parts of a property have one name; which of them this is, the code says.
-        code = function.__code__
-        if not any(compiled_alike(each, code) for each in defs.get(code.co_name, ())):
+def _class_agrees(piece: _Piece, kind: type, methods: Sequence[CodeType]) -> bool:
+    if not isinstance(piece.node, ast.ClassDef):
+        return False
+    written: dict[str, list[Any]] = {}
+    for code in piece.code.co_consts:
+        if isinstance(code, CodeType):
+            written.setdefault(code.co_name, []).append(compiled_form(code))
+    for method in methods:
+        if compiled_form(method) not in written.get(method.co_name, ()):
             return False
-    return all(_statement_agrees(each, kind) for each in node.body)
+    return all(_statement_agrees(each, kind) for each in piece.node.body)
 
 
 def _statement_agrees(statement: ast.stmt, kind: type) -> bool:
     """False for a method that the running class does not have, or a plain value that is another one."""
-    if isinstance(statement, _Function):
+    if isinstance(statement, _Method):
         name = statement.name
         private = name.startswith("__") and not name.endswith("__")
         return (f"_{kind.__name__.lstrip('_')}{name}" if private else name) in vars(kind)
@@ -227,14 +252,13 @@ def _statement_agrees(statement: ast.stmt, kind: type) -> bool:
 # --- text --------------------------------------------------------------------------------------
 
 
-def _form(node: ast.AST, scope: Mapping[str, Any]) -> str:
-    drop_registrations(node, scope)
-    return normal_form(node)
-
-
-def _margin(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]
-
-
-def _dedented(lines: list[str], margin: str) -> str:
-    return "".join(line.removeprefix(margin) for line in lines).rstrip("\n")
+def _text(node: _Node, lines: list[str]) -> str:
+    """As written: whole lines without their margin, of a lambda only what belongs to it."""
+    part = lines[_first_line(node) - 1 : node.end_lineno]
+    if isinstance(node, ast.Lambda):
+        encoded = [line.encode() for line in part]  # columns count bytes
+        encoded[-1] = encoded[-1][: node.end_col_offset]
+        encoded[0] = encoded[0][node.col_offset :]
+        return b"".join(encoded).decode()
+    margin = part[0][: len(part[0]) - len(part[0].lstrip())]
+    return "".join(line.removeprefix(margin) for line in part).rstrip("\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
@@ -87,10 +88,13 @@ def constant_text(value: Any) -> str:
 # --- our own decorators ------------------------------------------------------------------------
 
 
-def drop_registrations(node: ast.AST, scope: Mapping[str, Any]) -> None:
-    """Take orchkit's registration decorators off a def or class; ``scope`` holds its global names."""
-    if isinstance(node, _DOCUMENTED):
-        node.decorator_list = [d for d in node.decorator_list if not _registers(d, scope)]
+def without_registrations(node: ast.AST, scope: Mapping[str, Any]) -> ast.AST:
+    """A def or class without orchkit's registration decorators; ``scope`` holds its global names."""
+    if not isinstance(node, _DOCUMENTED):
+        return node
+    made = copy.copy(node)
+    made.decorator_list = [each for each in node.decorator_list if not _registers(each, scope)]
+    return made
 
 
 def _registers(decorator: ast.expr, scope: Mapping[str, Any]) -> bool:

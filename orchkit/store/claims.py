@@ -8,9 +8,7 @@ processes, so that two can never both find a key free.
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -20,20 +18,25 @@ from orchkit.ids import new_id
 from orchkit.model import event as ev
 from orchkit.model.idempotency import RequestStatus
 from orchkit.store import codec
+from orchkit.store.holdings import Holdings, Renewer, Surroundings
 from orchkit.store.log import Row, SqliteLog
-from orchkit.store.process import Process, Standing, standing, this_process
+from orchkit.store.process import Process
 
-LEASE_S = 60.0
-RENEW_S = 15.0
+LATEST_US = 253_402_300_799_000_000
+"""The end of the year 9999, as far as Python's datetimes reach: no key expires later."""
+SWEEP_ROWS = 5_000
 _COLUMNS = (
     "key, name, status, fingerprint, input, run_id, execution, owner, pid, host, born, lease_us, created_us, "
     "expires_us, settled_us, result, error"
 )
 _READ = f"SELECT {_COLUMNS} FROM claim WHERE key = ?"  # noqa: S608 - only names of ours
 _WRITE = f"INSERT OR REPLACE INTO claim ({_COLUMNS}) VALUES ({', '.join('?' * 17)})"  # noqa: S608
-_SETTLE = (
-    "UPDATE claim SET status = ?, settled_us = ?, result = ?, error = ? "
-    "WHERE key = ? AND owner = ? AND status = 'PROCESSING'"
+_MINE = "key = ? AND owner = ? AND status = 'PROCESSING'"
+_SETTLE = f"UPDATE claim SET status = ?, settled_us = ?, result = ?, error = ? WHERE {_MINE}"  # noqa: S608
+_EXPIRED = f"SELECT {_COLUMNS} FROM claim WHERE expires_us <= ? AND status = 'PROCESSING'"  # noqa: S608
+_FORGET = (
+    "DELETE FROM claim WHERE key IN "
+    "(SELECT key FROM claim WHERE expires_us <= ? AND status <> 'PROCESSING' LIMIT ?)"
 )
 
 Verdict = Literal["execute", "replay", "conflict", "in_flight", "take_over", "refuse"]
@@ -107,7 +110,8 @@ def judge(found: Claim | None, wanted: Wanted, now_us: int, alive: Callable[[Cla
     processing, other input        conflict
     processing, its owner alive    in_flight (it cannot expire while the work goes on)
     processing, its owner dead     take_over
-    failed                         execute, or refuse when that was asked for
+    failed                         execute; when that was not asked for, refuse (same input) or
+                                   conflict (other input, whose failure it was not)
     ============================== =============================================================
     """
     if found is None:
@@ -115,40 +119,39 @@ def judge(found: Claim | None, wanted: Wanted, now_us: int, alive: Callable[[Cla
     working = found.status == RequestStatus.PROCESSING and alive(found)
     if found.expires_us <= now_us and not working:
         return "execute"
-    if found.status == RequestStatus.FAILED:
-        return "refuse" if wanted.on_failed == "raise" else "execute"
+    if found.status == RequestStatus.FAILED and wanted.on_failed == "execute":
+        return "execute"
     if found.fingerprint != wanted.fingerprint:
         return "conflict"
     if found.status == RequestStatus.COMPLETED:
         return "replay"
+    if found.status == RequestStatus.FAILED:
+        return "refuse"
     return "in_flight" if working else "take_over"
 
 
-_held: set[str] = set()
-"""The owners that are at work in this process; a claim of ours that is not in here was given up."""
-_held_lock = threading.Lock()
+@dataclass(slots=True)
+class _Settlement:
+    """None until the settlement was made in a transaction, then whether the claim was ours."""
 
-
-def is_alive(claim: Claim, now_us: int) -> bool:
-    """Whether the owner of a claim is still at work.
-
-    Where the operating system can tell, only it is asked: after a machine has slept, every lease is over,
-    and nobody may take over from an owner who has just not come round to renewing it.
-    """
-    if claim.process == this_process():
-        return claim.owner in _held
-    found = standing(claim.process)
-    return found is Standing.ALIVE or (found is Standing.UNKNOWN and claim.lease_us > now_us)
+    ours: bool | None = None
 
 
 class Claims:
     """The idempotency keys of a log. All methods are thread-safe."""
 
-    def __init__(self, log: SqliteLog, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: SqliteLog,
+        clock: Clock,
+        *,
+        renewer: Renewer | None = None,
+        around: Surroundings | None = None,
+    ) -> None:
         self._log, self._clock = log, clock
-        self._ours: set[str] = set()
-        self._renewer: threading.Thread | None = None
-        self._stopped = threading.Event()
+        self._renewer = renewer or Renewer()
+        self._holdings = Holdings(log, clock, self._renewer, "claim", _MINE, around or Surroundings())
+        self._settlements: dict[str, _Settlement] = {}
 
     def find(self, key: str) -> Claim | None:
         """The row of a key, committed; None when there is none."""
@@ -166,36 +169,74 @@ class Claims:
             now_us = self._clock.now_us()
             row = connection.execute(_READ, (wanted.key,)).fetchone()
             found = Claim._make(row) if row else None
-            verdict = judge(found, wanted, now_us, lambda claim: is_alive(claim, now_us))
-            if verdict not in ("execute", "take_over"):
-                assert found is not None
+            verdict = judge(found, wanted, now_us, self._is_held)
+            if found is not None and verdict not in ("execute", "take_over"):
                 return Answer(verdict, found), []
-            answer = _granted(wanted, run_id, owner, found, verdict, now_us)
+            answer = self._granted(wanted, run_id, owner, found, verdict, now_us)
             connection.execute(_WRITE, answer.claim)
             return answer, [(now_us, ev.CLAIM_ACQUIRED, None, None, None, _acquired(answer))]
 
-        with _held_lock:
-            _held.add(owner)  # before the row can be seen by others
+        self._holdings.hold(owner, (wanted.key, owner))
         try:
             answer = self._log.transact(decide)
+        except StoreError:
+            self._holdings.let_go(owner)
+            raise
         except BaseException:
-            self._let_go(owner)
+            self._holdings.give_up(owner)  # when Ctrl-C comes in, it may have landed
             raise
         if answer.claim.owner == owner:
-            self._keep_renewed(owner)
+            self._holdings.keep()
         else:
-            self._let_go(owner)
+            self._holdings.let_go(owner)
         return answer
+
+    def _is_held(self, claim: Claim) -> bool:
+        return self._holdings.is_held(claim.owner, claim.process, claim.lease_us)
+
+    def _granted(
+        self, wanted: Wanted, run_id: str, owner: str, found: Claim | None, verdict: Verdict, now_us: int
+    ) -> Answer:
+        """What is written: the row that was found with another owner, or a new one."""
+        this, lease_us = self._holdings.this, self._holdings.lease_us()
+        if found is not None and verdict == "take_over":
+            found = found._replace(
+                owner=owner, pid=this.pid, host=this.host, born=this.born, lease_us=lease_us
+            )
+            return Answer(verdict, found, "taken over")
+        claim = Claim(
+            key=wanted.key,
+            name=_valid(wanted.name),
+            status=RequestStatus.PROCESSING.value,
+            fingerprint=wanted.fingerprint,
+            input=wanted.input and _valid(wanted.input),
+            run_id=run_id,
+            execution=(found.execution if found else 0) + 1,
+            owner=owner,
+            pid=this.pid,
+            host=this.host,
+            born=this.born,
+            lease_us=lease_us,
+            created_us=now_us,
+            expires_us=min(now_us + wanted.ttl_us, LATEST_US),
+        )
+        if found is None:
+            return Answer(verdict, claim)
+        return Answer(verdict, claim, "expired" if found.expires_us <= now_us else "failed")
 
     def settle(
         self, claim: Claim, status: RequestStatus, *, result: str | None = None, error: str | None = None
     ) -> None:
         """Say what came of a claim of ours; written with the events that were appended before.
 
-        A claim that somebody else has taken over meanwhile stays as it is: see `finish`.
+        The first word counts. A claim that somebody else has taken over meanwhile stays as it is: see
+        `finish`.
         """
+        if claim.owner in self._settlements:
+            return
+        settlement = self._settlements[claim.owner] = _Settlement()
         now_us = self._clock.now_us()
-        error = error and error.encode(errors="replace").decode()  # a lone surrogate could never be written
+        error = error and _valid(error)
         params = (status.value, now_us, result, error, claim.key, claim.owner)
         payload = {
             "key": claim.key,
@@ -205,17 +246,31 @@ class Claims:
             "error": error,
         }
         told: list[Row] = [(now_us, ev.CLAIM_SETTLED, None, None, None, codec.dumps(payload))]
-        self._log.attach(lambda connection: told if connection.execute(_SETTLE, params).rowcount else [])
+
+        def change(connection: sqlite3.Connection) -> list[Row]:
+            settlement.ours = connection.execute(_SETTLE, params).rowcount == 1
+            return told if settlement.ours else []
+
+        self._log.attach(change)
 
     def finish(self, claim: Claim) -> bool:
         """After the commit: let go of a claim; whether it was ours until the end."""
-        self._let_go(claim.owner)
+        settlement = self._settlements.pop(claim.owner, None)
+        self._holdings.let_go(claim.owner)
+        if settlement is not None and settlement.ours is not None:
+            return settlement.ours  # whatever became of the row since: it may have expired
         found = self.find(claim.key)
         return found is not None and found.owner == claim.owner
 
     def give_up(self, claim: Claim) -> None:
-        """Let go of a claim without a settlement: its owner counts as dead from now on."""
-        self._let_go(claim.owner)
+        """Let go of a claim without a settlement: its owner counts as dead from now on, here and elsewhere.
+
+        With one that could not be written yet it stays ours: that goes with the next commit.
+        """
+        if self._settlements.pop(claim.owner, None) is None:
+            self._holdings.give_up(claim.owner)
+        else:
+            self._holdings.let_go(claim.owner)
 
     def replayed(self, claim: Claim) -> None:
         """Note that a recorded result was given once more; written with the next commit."""
@@ -229,88 +284,48 @@ class Claims:
         if not self._log.read("SELECT 1 FROM claim WHERE expires_us <= ? LIMIT 1", (now_us,)):
             return 0
 
-        def decide(connection: sqlite3.Connection) -> tuple[int, list[Row]]:
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM claim WHERE expires_us <= ?",  # noqa: S608 - only names of ours
-                (now_us,),
-            ).fetchall()
-            claims = [Claim._make(row) for row in rows]
-            over = [
-                (claim.key,)
-                for claim in claims
-                if claim.status != RequestStatus.PROCESSING or not is_alive(claim, now_us)
-            ]
-            connection.executemany("DELETE FROM claim WHERE key = ?", over)
-            return len(over), []
+        def unfinished(connection: sqlite3.Connection) -> tuple[int, list[Row]]:
+            claims = [Claim._make(row) for row in connection.execute(_EXPIRED, (now_us,))]
+            dead = [(claim.key,) for claim in claims if not self._is_held(claim)]
+            connection.executemany("DELETE FROM claim WHERE key = ?", dead)
+            return len(dead), []
 
-        return self._log.transact(decide)
+        def settled(connection: sqlite3.Connection) -> tuple[int, list[Row]]:
+            return connection.execute(_FORGET, (now_us, SWEEP_ROWS)).rowcount, []
 
-    # --- leases ------------------------------------------------------------------------------
+        count = self._log.transact(unfinished)
+        while removed := self._log.transact(settled):  # in pieces, so that nobody waits for long
+            count += removed
+        return count
 
-    def _keep_renewed(self, owner: str) -> None:
-        with _held_lock:
-            self._ours.add(owner)
-            if self._renewer is None and not self._stopped.is_set():
-                # It ends by itself when there is nothing left to renew, and costs nothing for short work.
-                self._renewer = threading.Thread(target=self._renew, name="orchkit-leases", daemon=True)
-                self._renewer.start()
+    def expired(self) -> int:
+        """How many keys `remove_expired` would forget now."""
+        return int(self._log.read("SELECT count(*) FROM claim")[0][0]) - len(self._lasting())
 
-    def _let_go(self, owner: str) -> None:
-        with _held_lock:
-            _held.discard(owner)
-            self._ours.discard(owner)
+    def runs(self) -> list[str]:
+        """The runs, each once, of keys whose time is not over, or that somebody works on."""
+        return list({run_id for _, run_id in self._lasting()})
 
-    def _renew(self) -> None:
-        while not self._stopped.wait(RENEW_S):
-            with _held_lock:
-                owners = list(self._ours)
-                if not owners:
-                    self._renewer = None
-                    return
-            self.renew(owners)
+    def _lasting(self) -> list[tuple[str, str]]:
+        """Key and run of the claims that `remove_expired` would leave."""
+        now_us = self._clock.now_us()
+        working = filter(self._is_held, map(Claim._make, self._log.read(_EXPIRED, (now_us,))))
+        rows = self._log.read("SELECT key, run_id FROM claim WHERE expires_us > ?", (now_us,))
+        return [*rows, *((claim.key, claim.run_id) for claim in working)]
 
-    def renew(self, owners: Iterable[str]) -> None:
-        """Put off the end of the leases of these owners."""
-        until_us = self._clock.now_us() + int(LEASE_S * 1e6)
-        # A round that fails (on a full disk, say) is made up for by the next one, long before the leases end.
-        with suppress(StoreError), self._log.exclusive() as connection:
-            connection.executemany(
-                "UPDATE claim SET lease_us = ? WHERE owner = ?", [(until_us, owner) for owner in owners]
-            )
+    def renew(self) -> None:
+        """Put off the end of the leases of all claims of ours."""
+        self._holdings.renew()
 
     def close(self) -> None:
-        """Stop renewing; idempotent."""
-        self._stopped.set()
+        """Stop renewing, and give up what was not settled; idempotent."""
+        self._renewer.stop()
+        self._holdings.close()
 
 
-def _granted(
-    wanted: Wanted, run_id: str, owner: str, found: Claim | None, verdict: Verdict, now_us: int
-) -> Answer:
-    here = this_process()
-    taken_over = verdict == "take_over" and found is not None
-    claim = Claim(
-        key=wanted.key,
-        name=wanted.name,
-        status=RequestStatus.PROCESSING.value,
-        fingerprint=wanted.fingerprint,
-        input=wanted.input,
-        run_id=found.run_id if taken_over and found else run_id,
-        execution=(found.execution if found else 0) + (0 if taken_over else 1),
-        owner=owner,
-        pid=here.pid,
-        host=here.host,
-        born=here.born,
-        lease_us=now_us + int(LEASE_S * 1e6),
-        created_us=found.created_us if taken_over and found else now_us,
-        expires_us=found.expires_us if taken_over and found else now_us + wanted.ttl_us,
-    )
-    if taken_over:
-        reason = "taken over"
-    elif found is None:
-        reason = None
-    else:
-        reason = "failed" if found.status == RequestStatus.FAILED and found.expires_us > now_us else "expired"
-    return Answer(verdict, claim, reason)
+def _valid(text: str) -> str:
+    """The same with lone surrogates, which could never be written, as question marks."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _acquired(answer: Answer) -> str:

@@ -43,6 +43,15 @@ def on_network(folder: Path) -> bool:
     return found is not None and found.is_network
 
 
+def identity_of(path: Path | None) -> tuple[int, int] | None:
+    """What tells a file from another one that is put in its place; None for no file."""
+    try:
+        found = None if path is None else path.stat()
+    except FileNotFoundError:
+        return None
+    return found and (found.st_dev, found.st_ino)
+
+
 def innermost(mounts: list[FileSystem], folder: Path) -> FileSystem | None:
     """The mount that a folder is in: the deepest one, and of two at one place the later."""
     around = [mount for mount in mounts if folder.is_relative_to(mount.mounted_at)]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreVersionError
-from orchkit.store import trouble
+from orchkit.store import damage, trouble
+from orchkit.store.filesystem import identity_of
 from orchkit.store.lease import Lease
 from orchkit.store.schema import migrations, script
 
@@ -28,6 +29,7 @@ _OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
 }
 """For some files DuckDB would otherwise look for an extension on the network."""
+_OWN_SHELL = "a DuckDB connection of this very process (close it, or ask the store instead)"
 
 
 class History:
@@ -49,12 +51,15 @@ class History:
         self.path = path
         self.opened: Callable[[], None] = lambda: None
         """Called whenever the file was opened: from then on somebody must `tend` it."""
+        self.verify: Callable[[duckdb.DuckDBPyConnection], str | None] | None = None
+        """Asked about a file that was just opened: what is missing in it, in words."""
         self._lease = lease
         self.timeout_s = timeout_s
         """How long `borrow` waits for its turn, in seconds."""
         self._wait, self._monotonic = wait, monotonic
         self._changed = threading.Condition(threading.RLock())
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._identity = identity_of(path)
         self._users = 0
         self._used_at = 0.0
         self._renewed_at = 0.0
@@ -87,10 +92,13 @@ class History:
 
     def _enter(self) -> duckdb.DuckDBPyConnection:
         with self._changed:
+            self._closing = self._closing or not self.in_place
             while self._closing and self._users > 0 and not self._closed:
                 self._changed.wait()
             if self._closed:
                 raise StoreClosedError(f"the store {self.path or 'in memory'} is closed")
+            if self._closing:
+                self._release()
             connection = self._connection or self._open()
             self._users += 1
             return connection
@@ -101,11 +109,35 @@ class History:
             self._used_at = self._monotonic()
             if self._closing and self._users == 0 and not self._closed:
                 self._release()
+            elif self._closing:
+                self._changed.notify_all()
+
+    def keep_others_out(self) -> None:
+        """Within `borrow`: wait until no other thread is inside; none comes in until we are out.
+
+        By one thread at a time: two would wait for each other.
+        """
+        with self._changed:
+            self._closing = True
+            while self._users > 1 and not self._closed:
+                self._changed.wait()
+
+    def close_file(self) -> None:
+        """Within `borrow`, with the others kept out: close the file, which stays ours until we are out."""
+        with self._changed:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     @property
     def is_open(self) -> bool:
         """Whether this process holds the file right now."""
         return self._connection is not None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file that we have open, if any, is still the one at its path."""
+        return self._connection is None or self.path is None or identity_of(self.path) == self._identity
 
     def tend(self, idle_s: float) -> bool:
         """Renew the lease of an open file; close it when unused for ``idle_s`` or wanted by others.
@@ -132,12 +164,7 @@ class History:
         if self._lease is not None:
             self._await_lease(self._lease)
         try:
-            connection = self._connect()
-            try:
-                _prepare(connection, str(self.path or "history in memory"))
-            except BaseException:
-                connection.close()
-                raise
+            connection = self._connect_checked()
         except BaseException as error:
             if self._lease is not None:
                 self._lease.release()
@@ -147,6 +174,28 @@ class History:
         self._connection = connection
         self._used_at = self._renewed_at = self._monotonic()
         self.opened()
+        return connection
+
+    def _connect_checked(self) -> duckdb.DuckDBPyConnection:
+        """The open file, its schema brought up to date; says what is missing in it."""
+        name = str(self.path or "history in memory")
+        kept = damage.copy_aside(damage.wal_of(self.path)) if self.path and self.verify else None
+        try:
+            connection, cut = self._connect()
+            try:
+                self._identity = identity_of(self.path)
+                _prepare(connection, name)
+                missing = self.verify(connection) if self.verify else None
+                if missing is not None:
+                    aside, kept = cut or kept, kept if cut else None
+                    where = f"; its write-ahead log was kept as {aside.name}" if aside else ""
+                    warnings.warn(f"{name}: {missing}{where}", stacklevel=2)
+            except BaseException:
+                connection.close()
+                raise
+        finally:
+            if kept is not None:
+                kept.unlink(missing_ok=True)
         return connection
 
     def _await_lease(self, lease: Lease) -> None:
@@ -161,24 +210,31 @@ class History:
                 raise StoreBusyError(str(self.path), str(holder), waited)
             self._wait(LEASE_POLL_S)
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self) -> tuple[duckdb.DuckDBPyConnection, Path | None]:
+        """The open file, and what its write-ahead log was before a damaged end was cut off."""
         import duckdb
 
         if self.path is not None and not self.path.exists():
             _create(self.path)
         start = renewed_at = self._monotonic()
+        cut = None
         while True:
             try:
-                return _own_file(duckdb.connect(str(self.path or ":memory:"), config=_OFFLINE), self.path)
+                found = duckdb.connect(str(self.path or ":memory:"), config=_OFFLINE)
+                return _own_file(found, self.path), cut
             except duckdb.Error as error:
                 text = str(error)
-                if self.path is not None and "Corrupt WAL file" in text:
-                    _set_wal_aside(self.path, text)
+                if self.path is not None and (aside := damage.cut_wal(self.path, text)):
+                    _warn_of_damage(self.path, aside, text)
+                    cut = cut or aside
                     continue
+                now = self._monotonic()
+                if "different configuration" in text:
+                    # Waiting would be for ourselves: it is a connection of this process, outside the store.
+                    raise StoreBusyError(str(self.path), _OWN_SHELL, now - start) from error
                 if "Could not set lock" not in text:
                     raise
                 # Somebody outside the lease (a plain duckdb shell, say) has the file open.
-                now = self._monotonic()
                 if now - start > self.timeout_s:
                     raise StoreBusyError(str(self.path), _lock_holder(text), now - start) from error
             if self._lease is not None and now - renewed_at > RENEW_S:
@@ -237,13 +293,10 @@ def _prepare(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     connection.execute("COMMIT")
 
 
-def _set_wal_aside(path: Path, text: str) -> None:
-    """A damaged write-ahead log would keep the history shut: rename it, never delete it, and say so."""
-    wal = path.with_name(path.name + ".wal")
-    aside = wal.with_name(f"{wal.name}.damaged-{time.time_ns()}")
-    wal.rename(aside)
+def _warn_of_damage(path: Path, aside: Path, text: str) -> None:
+    """A damaged write-ahead log would keep the history shut: say that it is out of the way."""
     warnings.warn(
-        f"the last changes to {path} cannot be read and were set aside as {aside.name}: {text}", stacklevel=2
+        f"the last changes to {path} cannot be read and were set aside as {aside.name}: {text}", stacklevel=3
     )
 
 

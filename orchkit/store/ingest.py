@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchkit.store.history import History
@@ -33,7 +34,7 @@ class Ingest:
 
     def __init__(self, log: SqliteLog, history: History) -> None:
         self._log, self._history = log, history
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._statements = [(sql, _kind_of(sql)) for sql in statements(script("ingest.sql"))]
         self._stage, self._stage_checked = statements(script("stage.sql"))
         self._watermark: int | None = None
@@ -43,18 +44,48 @@ class Ingest:
         """Ingest everything that is committed; returns the number of events."""
         if not self._has_news():
             return 0
+        with self.complete() as (_, count):
+            return count
+
+    def run_unless_busy(self) -> bool:
+        """The same, unless another thread is at it, or at work in `complete`; whether it was done."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self.run()
+        finally:
+            self._lock.release()
+        return True
+
+    @contextmanager
+    def complete(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, int]]:
+        """The history with everything in it that is committed, and how many events came now.
+
+        Nobody ingests until it is given back.
+        """
         with self._lock, self._history.borrow() as connection:
-            blobs: list[str] = []
-            total, more = 0, True
-            while more:
-                count, more = self._transaction(connection, blobs)
-                total += count
-            self._log.trim(self._watermark or 0, blobs)
+            yield connection, self._everything(connection)
+
+    @property
+    def watermark(self) -> int:
+        """Within `complete`: up to where events are in the history."""
+        return self._watermark or 0
+
+    def _everything(self, connection: duckdb.DuckDBPyConnection) -> int:
+        blobs: list[str] = []
+        total, more = 0, True
+        while more:
+            count, more = self._transaction(connection, blobs)
+            total += count
+        if self._history.in_place:
+            self._log.trim(self.watermark, blobs)
+        else:
+            self._watermark = None  # the file was deleted meanwhile; the log still has all of it
         return total
 
     def _has_news(self) -> bool:
         """Whether the log holds events beyond what is known to be ingested (cheap: SQLite only)."""
-        return bool(self._log.read_after(self._watermark or 0, 1))
+        return bool(self._log.read_after(self.watermark, 1))
 
     def _transaction(self, connection: duckdb.DuckDBPyConnection, blobs: list[str]) -> tuple[int, bool]:
         """One transaction: how many events it moved, and whether there are more.

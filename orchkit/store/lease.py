@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from orchkit.clock import Clock
@@ -75,6 +77,15 @@ class Lease:
             "SELECT wanted_us FROM lease WHERE name = ? AND owner = ?", (self._name, self._owner)
         )
         return not rows or rows[0][0] is not None
+
+    @contextmanager
+    def kept(self) -> Iterator[bool]:
+        """Whether it is still ours; nobody takes it over inside. To be left at once: the log waits for it."""
+        with self._log.exclusive() as connection:
+            row = connection.execute(
+                "SELECT 1 FROM lease WHERE name = ? AND owner = ?", (self._name, self._owner)
+            ).fetchone()
+            yield row is not None
 
     def release(self) -> None:
         """Give it back; harmless when it is not ours any more."""

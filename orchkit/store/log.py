@@ -282,14 +282,6 @@ class SqliteLog:
                 "INSERT INTO meta VALUES ('sweeps', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
             )
 
-    def take_number(self) -> int:
-        """A ``seq`` for an event that goes straight to the history; never given again."""
-        with self._file.transaction(strict=True) as connection:
-            row = connection.execute(
-                "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'event' RETURNING seq"
-            ).fetchone()
-        return int(row[0])
-
     def blobs(self) -> Iterator[tuple[str, str]]:
         """The ``(hash, data)`` of all large values that are not yet in the history, one by one."""
         for (digest,) in self._file.read("SELECT hash FROM blob"):

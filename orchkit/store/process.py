@@ -44,7 +44,7 @@ def this_process() -> Process:
 
 @functools.lru_cache(maxsize=4)
 def _described(pid: int) -> Process:
-    return Process(pid, socket.gethostname(), _born(pid))
+    return Process(pid, socket.gethostname(), _born_of(_stat(pid)))
 
 
 def standing(process: Process) -> Standing:
@@ -54,19 +54,22 @@ def standing(process: Process) -> Standing:
     reboot. In a container that was restarted numbers repeat at once, so the number alone says little.
     """
     here = this_process()
-    if process.host != here.host:
-        return Standing.UNKNOWN
     if process.born is not None and here.born is not None:
         boot, namespace, _ = process.born.split("/")
         our_boot, our_namespace, _ = here.born.split("/")
-        if boot != our_boot:
-            return Standing.GONE
-        if namespace != our_namespace:
-            return Standing.UNKNOWN
-        return Standing.ALIVE if _born(process.pid) == process.born else Standing.GONE
-    if os.name == "nt":
-        return Standing.UNKNOWN  # asking would end it there
+        if (boot, namespace) == (our_boot, our_namespace):
+            return _standing_here(process)  # whatever the machine was called then
+        return Standing.GONE if process.host == here.host and boot != our_boot else Standing.UNKNOWN
+    if process.host != here.host or os.name == "nt" or (process.born is None) != (here.born is None):
+        return Standing.UNKNOWN  # on Windows asking would end it
     return Standing.ALIVE if process_alive(process.pid) else Standing.GONE
+
+
+def _standing_here(process: Process) -> Standing:
+    fields = _stat(process.pid)
+    if not fields and process_alive(process.pid):
+        return Standing.UNKNOWN  # it belongs to somebody else, and this machine hides such processes
+    return Standing.ALIVE if _born_of(fields) == process.born else Standing.GONE
 
 
 def process_alive(pid: int) -> bool:
@@ -85,6 +88,8 @@ def process_alive(pid: int) -> bool:
 
 def _stat(pid: int) -> list[str]:
     """The fields of Linux's ``/proc/PID/stat`` from the third on; empty elsewhere, and when it is gone."""
+    if not _own_proc():
+        return []
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -93,12 +98,20 @@ def _stat(pid: int) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
-def _born(pid: int) -> str | None:
-    fields = _stat(pid)
+def _born_of(fields: list[str]) -> str | None:
     if len(fields) < 20 or fields[0] in ("Z", "X"):
         return None
     origin = _origin()
     return origin and f"{origin}/{fields[19]}"  # field 22: when it started, in clock ticks since boot
+
+
+@functools.lru_cache(maxsize=1)
+def _own_proc() -> bool:
+    """Whether ``/proc`` numbers processes as we do; not so in a namespace that was given none of its own."""
+    try:
+        return str(Path("/proc/self").readlink()) == str(os.getpid())
+    except OSError:
+        return False
 
 
 @functools.lru_cache(maxsize=1)

@@ -17,7 +17,9 @@ from orchkit.model.event import Event
 from orchkit.store import codec
 from orchkit.store.claims import Claims
 from orchkit.store.frames import Params, only_reading, to_frame, to_rows
+from orchkit.store.gaps import reconcile
 from orchkit.store.history import History
+from orchkit.store.holdings import Renewer
 from orchkit.store.housekeeper import Housekeeper
 from orchkit.store.ingest import Ingest
 from orchkit.store.lease import Holder, Lease
@@ -63,14 +65,16 @@ class Store:
         if self.log_path is not None and not self.log_path.exists():
             self._last_recorded()  # a file that is no history is refused before anything is written beside it
         self.log = make_log(self.log_path, clock=self.clock, first_after=self._last_recorded)
-        self.claims = Claims(self.log, self.clock)
-        self.open_runs = OpenRuns(self.log, self.clock)
+        renewer = Renewer()
+        self.claims = Claims(self.log, self.clock, renewer=renewer)
+        self.open_runs = OpenRuns(self.log, self.clock, renewer=renewer)
         self._lease = Lease(self.log, "history", self.clock) if self.path else None
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
         self._ingest = Ingest(self.log, self.history)
         self._housekeeper = Housekeeper(self.ingest, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S)
         if self.path is not None:
             self.history.opened = self._housekeeper.watch_file
+            self.history.verify = lambda connection: reconcile(connection, self.log)
         self._owner_pid = os.getpid()
         self._inherited = False
         _stores.add(self)
@@ -254,6 +258,7 @@ class Store:
                         self._ingest.run()
             finally:
                 self.claims.close()
+                self.open_runs.close()
                 self._housekeeper.stop()
                 self.history.close()
                 self.log.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchkit.analysis import frames
@@ -12,7 +13,9 @@ from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.graphs import graph_of
 from orchkit.analysis.links import workflow_of
 from orchkit.analysis.words import clean
+from orchkit.clock import Clock
 from orchkit.errors import UnknownNameError
+from orchkit.interop.bundle import export_run
 from orchkit.model.display import Displayable
 from orchkit.model.event import Event
 from orchkit.model.result import RunStatus
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 class Record(frames.Readable, Protocol):
     """The read side of a store."""
+
+    clock: Clock
 
     def query(self, query: str, params: Any = None) -> list[tuple[Any, ...]]:
         """Rows as tuples."""
@@ -177,6 +182,27 @@ class Run(Displayable):
                 found[sub_path] = fold(self._store.events(sub_id))
                 todo.append((sub_path, sub_id, found[sub_path]))
         return found
+
+    # --- taking it along -------------------------------------------------------------------
+
+    def export(self, path: str | FilePath, *, overwrite: bool = False) -> FilePath:
+        """Write everything about the run into one file, such as ``run.orchkit``, and return its path.
+
+        Definition, code, inputs, events, evidence and large values, those of sub-workflows too, with a hash
+        of each part: a zip that anybody can look into, described in `orchkit.interop.bundle`.
+        `orchkit.Kit.import_bundle` brings it into another store. A run that still goes on can be exported:
+        the file says that it is not complete, and a later one continues it. Runs that are only referred to
+        (a fork's origin, a result from the cache) are named, not included.
+
+        What the run was given and what it returned is in the file as it is on the record; values of type
+        ``SecretStr`` are not.
+
+        Raises:
+            UnknownNameError: The store has no such run.
+            BundleError: The file exists (and ``overwrite`` is false) or cannot be written, or the record
+                itself is damaged: it names where.
+        """
+        return export_run(self._store, self._id, path, overwrite=overwrite)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything on the record as plain values: the facts of the run, its definition and its events."""

@@ -127,14 +127,15 @@ def test_a_new_log_goes_on_after_the_history(path: Path, open_store: Callable[..
 
 
 def test_a_new_history_beside_the_log(path: Path, open_store: Callable[..., Store]) -> None:
-    """When the history is moved away the log goes on: numbers continue, what was not ingested is there."""
+    """When the history is moved away the log goes on: numbers continue, and what is gone with it is said."""
     with open_store() as store:
         store.record("x", {"n": 0}, run_id="run_1")
         store.ingest()
     path.unlink()
     with open_store() as store:
         store.record("x", {"n": 1}, run_id="run_1")
-        assert [event.seq for event in store.events("run_1")] == [2]
+        with pytest.warns(UserWarning, match="1 event is missing that had been moved into it, seq 1 to 1"):
+            assert [event.seq for event in store.events("run_1")] == [2]
 
 
 def test_a_history_is_created_whole_or_not_at_all(path: Path, open_store: Callable[..., Store]) -> None:

@@ -11,7 +11,7 @@ CREATE TABLE claim (
     pid         INTEGER NOT NULL,
     host        TEXT NOT NULL,
     born        TEXT,                           -- tells the process from a later one of the same number
-    lease_us    INTEGER NOT NULL,               -- when the owner counts as dead, if nobody can tell otherwise
+    lease_us    INTEGER NOT NULL,               -- when the owner counts as dead, if nobody can tell otherwise; 0: it gave up
     created_us  INTEGER NOT NULL,
     expires_us  INTEGER NOT NULL,
     settled_us  INTEGER,
@@ -28,7 +28,8 @@ CREATE TABLE open_run (
     pid           INTEGER NOT NULL,
     host          TEXT NOT NULL,
     born          TEXT,
-    started_us    INTEGER NOT NULL
+    started_us    INTEGER NOT NULL,
+    lease_us      INTEGER NOT NULL              -- as in claims
 ) WITHOUT ROWID;
 -- Outputs that later calls with the same code and the same input may use instead of computing them again.
 CREATE TABLE cache (

@@ -119,12 +119,12 @@ SELECT request_id, arg_max(orchestrator_name, seq) AS orchestrator_name,
        arg_max(run_id, seq) FILTER (kind = 'acquired') AS run_id,
        at_us(arg_max(ts, seq) FILTER (kind = 'acquired' AND reason IS DISTINCT FROM 'taken over')) AS created_at,
        at_us(arg_max(expires_us, seq) FILTER (kind = 'acquired')) AS expires_at,
-       at_us(CASE WHEN arg_max(kind, seq) FILTER (kind <> 'replayed') = 'settled' THEN max(ts) FILTER (kind = 'settled') END)
+       at_us(CASE WHEN arg_max(kind, seq) FILTER (kind <> 'replayed') = 'settled' THEN arg_max(ts, seq) FILTER (kind = 'settled') END)
            AS completed_at,
        CASE WHEN arg_max(kind, seq) FILTER (kind <> 'replayed') = 'settled' THEN arg_max_null(error, seq) FILTER (kind = 'settled') END
            AS error,
        count(*) FILTER (kind = 'replayed') AS replays,
-       max(execution) AS executions
+       count(*) FILTER (kind = 'acquired' AND reason IS DISTINCT FROM 'taken over') AS executions
 FROM claim_event GROUP BY request_id;
 
 -- Which recorded results are shared, and with whom: `how` is fork, cache or resume.
