@@ -35,6 +35,8 @@ CARRIER_RETRY = RetryPolicy(
 )
 """For a service that comes back soon: 0.05 s, 0.1 s, 0.2 s."""
 
+TTL_HOURS = 24.0 * 365
+
 
 def casefile_setup() -> Workflow:
     """One after the other: open a casefile, open a session on it, keep the client's mail with it.
@@ -197,23 +199,19 @@ def run(
 def _once(
     kit: Kit, workflow: Workflow, context: dict[str, Any], files: str, *, product: Path | None = None
 ) -> Stage:
-    definition = workflow.to_dict() | {"workflow_id": None}
-    request_id = "demo-" + codec.content_hash(codec.dumps([definition, context, files]))[:16]
-    known = kit.store.query(
-        "SELECT run_id FROM runs WHERE request_id = ? AND status = 'success' ORDER BY started_at DESC",
-        [request_id],
-    )
-    if known and (product is None or product.exists()):
-        return Stage(kit.runs[known[0][0]], fresh=False)
+    key = "demo-" + codec.content_hash(codec.dumps([workflow.to_anonymous(), context, files]))[:16]
+    if product is not None and not product.exists():
+        kit.store.claims.forget(key)
     result = kit.run(
         workflow,
         user_id=context["user_id"],
         context=context,
         casefile_id=context.get("casefile_id"),
         session_id=context.get("session_id"),
-        request_id=request_id,
+        idempotency_key=key,
+        ttl_hours=TTL_HOURS,
     )
-    return Stage(result.raise_for_status().run, fresh=True)
+    return Stage(result.raise_for_status().run, fresh=not result.replayed)
 
 
 def _files_hash(folder: Path) -> str:

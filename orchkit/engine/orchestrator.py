@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from functools import cached_property
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, ForwardRef, Generic, TypeVar, get_args, get_origin
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -95,17 +95,17 @@ class BaseOrchestrator(ABC, Generic[T]):
 
     def _deserialize_result(self, response_data: Any) -> T:
         """The result from its stored form: by default validated as the type in the brackets."""
-        return as_type(type(self).result_type(), response_data)  # type: ignore[no-any-return]
+        return as_type(self.result_type, response_data)  # type: ignore[no-any-return]
 
-    @classmethod
-    def result_type(cls) -> Any:
+    @cached_property
+    def result_type(self) -> Any:
         """The type in the brackets of ``BaseOrchestrator[…]``; ``Any`` when there is none."""
-        for kind in cls.__mro__:
+        for kind in type(self).__mro__:
             for base in getattr(kind, "__orig_bases__", ()):
                 origin = get_origin(base)
                 if isinstance(origin, type) and issubclass(origin, BaseOrchestrator):
                     argument = get_args(base)[0]
-                    if not isinstance(argument, TypeVar | str):
+                    if not isinstance(argument, TypeVar | ForwardRef):
                         return argument
         return Any
 

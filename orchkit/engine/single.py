@@ -67,8 +67,9 @@ class SingleRun:
     def __init__(self, store: Store, single: Single) -> None:
         self._store, self._single = store, single
         self.request = single.request
-        self._started_us = store.clock.now_us()
-        self.run_id = new_id("run")
+        self._started_us = 0
+        self.run_id = ""
+        """Known once it is executed."""
 
     def recorded(self) -> Replay | None:
         """The recorded result of its key, if that answers: cheap, from any thread, without a loop."""
@@ -81,6 +82,7 @@ class SingleRun:
         Raises what `Once.claim` raises, `StoreError`, and CancelledError (after recording).
         """
         single, once = self._single, Once(self._store)
+        self._started_us, self.run_id = self._store.clock.now_us(), new_id("run")
         asked = single.asked()
         if asked is None:
             return await self._run(perform, None)

@@ -278,6 +278,19 @@ class Claims:
         row = (self._clock.now_us(), ev.CLAIM_REPLAYED, None, None, None, payload)
         self._log.append(row, durable=False)
 
+    def forget(self, key: str) -> bool:
+        """Forget a key before its time, unless it is being worked on; whether it is gone. The record stays."""
+
+        def decide(connection: sqlite3.Connection) -> tuple[bool, list[Row]]:
+            row = connection.execute(_READ, (key,)).fetchone()
+            claim = Claim._make(row) if row else None
+            if claim is not None and claim.status == RequestStatus.PROCESSING and self._is_held(claim):
+                return False, []
+            connection.execute("DELETE FROM claim WHERE key = ?", (key,))
+            return True, []
+
+        return self._log.transact(decide)
+
     def remove_expired(self) -> int:
         """Forget keys whose time is over and that nobody works on; returns how many. The record stays."""
         now_us = self._clock.now_us()

@@ -37,8 +37,9 @@ class Housekeeper:
             now = time.monotonic()
             if self._latest is None:
                 self._latest = now + PATIENCE_S
-            self._due = min(now + self._quiet_s, self._latest)
-            self._start()
+            known, self._due = self._due is not None, min(now + self._quiet_s, self._latest)
+            if not known:  # else the thread wakes in time, sees that it was put off, and sleeps on
+                self._start()
 
     def watch_file(self) -> None:
         """Say that the history file was opened, so that somebody looks after it."""
