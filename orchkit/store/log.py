@@ -313,6 +313,11 @@ class SqliteLog:
             with self._file.transaction(strict=False) as connection:
                 connection.execute("DELETE FROM event WHERE seq <= ?", (min(upper, seq),))
 
+    def shrink(self) -> None:
+        """Make the file smaller when it is mostly empty, unless there is no room or no time for that."""
+        with suppress(StoreError):
+            self._file.shrink()
+
     # --- small durable values with compare-and-set ---------------------------------------
 
     def get_state(self, kind: str, key: str) -> StateRecord | None:

@@ -19,6 +19,8 @@ from orchkit.store.schema import migrations, statements
 
 BUSY_TIMEOUT_S = 60.0
 POLL_S = 0.005
+SPARE_BYTES = 1 << 20
+"""So much free space a file may keep: it fills up again."""
 WAL_PAGES = 1_000
 """SQLite's own default for `wal_autocheckpoint`."""
 
@@ -183,6 +185,26 @@ class SqliteFile:
         if mode != self._synchronous:
             self._writer.execute(f"PRAGMA synchronous={mode}")
             self._synchronous = mode
+
+    def shrink(self) -> None:
+        """Give the space of what was deleted back to the disk, when that is most of the file.
+
+        It costs as much as what is left: little, then. Others may go on using the file; who writes meanwhile
+        waits.
+        """
+        with self.lock:
+            self._check_open()
+            pages, free, size = (
+                int(self._writer.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            if free * size < SPARE_BYTES or 2 * free < pages:
+                return
+            try:
+                self._writer.execute("VACUUM")
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error as error:
+                raise trouble.of_log(error, self.path) from error
 
     def read(self, sql: str, params: tuple[Any, ...] = ()) -> list[Any]:
         """The rows of a read-only statement."""

@@ -25,6 +25,8 @@ from orchkit.store.ingest import Ingest
 from orchkit.store.lease import Holder, Lease
 from orchkit.store.log import Listener, SqliteLog, StateRecord
 from orchkit.store.openruns import OpenRuns
+from orchkit.store.retention import Parts, sweep
+from orchkit.store.sweepreport import Age, Keep, SweepReport, asked_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +73,9 @@ class Store:
         self._lease = Lease(self.log, "history", self.clock) if self.path else None
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
         self._ingest = Ingest(self.log, self.history)
-        self._housekeeper = Housekeeper(self.ingest, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S)
+        self._housekeeper = Housekeeper(
+            self._ingest_meanwhile, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S
+        )
         if self.path is not None:
             self.history.opened = self._housekeeper.watch_file
             self.history.verify = lambda connection: reconcile(connection, self.log)
@@ -168,6 +172,13 @@ class Store:
         self.log.commit()
         return self._ingest.run()
 
+    def _ingest_meanwhile(self) -> None:
+        """For the housekeeper, who must go on looking after the lease while a sweep has the history."""
+        self._check_process()
+        self.log.commit()
+        if not self._ingest.run_unless_busy():
+            self._housekeeper.ingest_soon()
+
     def ingest_soon(self) -> None:
         """The same in the background, once writing has paused for a moment."""
         self._check_process()
@@ -221,6 +232,34 @@ class Store:
         if not rows:
             raise StoreError(f"no stored value has the hash {digest}")
         return str(rows[0][0])
+
+    def sweep(self, *, older_than: Age | None = None, keep: Keep = (), dry_run: bool = False) -> SweepReport:
+        """Remove runs whose time is over, with everything about them, and make the files smaller.
+
+        Always: idempotency keys whose time is over, and events of runs whose beginning is not on record.
+        Never: a run that goes on anywhere, or that an idempotency key still needs for its answer; the report
+        says which. A run that was cut off goes like one that has ended: it counts from its last event.
+
+        Args:
+            older_than: How long ago a run must have ended: a timedelta, or a text such as ``"30d"``,
+                ``"12h"``, ``"90m"`` (also ``s`` and ``w``). Without it, age does not matter.
+            keep: How many of the newest runs stay whatever their age, or which runs: ids or `Run` objects.
+                Runs of sub-workflows do not count; they stay and go with the run above.
+            dry_run: Only say what would be removed.
+
+        Without ``older_than`` and ``keep`` no run goes. What was removed is on record as ``store.swept``.
+
+        Raises:
+            ParameterError: ``older_than`` or ``keep`` cannot be understood.
+            UnknownNameError: A run to keep is not on record.
+            StoreBusyError: Another process does not let go of the history; no run was removed.
+            StoreFullError: Not even removing can be written down; no run was removed.
+        """
+        self._check_process()
+        parts = Parts(
+            self.log, self.history, self._ingest, self._lease, self.claims, self.open_runs, self.clock
+        )
+        return sweep(parts, asked_of(older_than, keep), dry_run=dry_run)
 
     def holder(self) -> Holder | None:
         """Which process has the history file borrowed right now."""
