@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, suppress
@@ -38,6 +39,10 @@ QUIET_S = 0.2
 IDLE_S = 1.0
 CLOSE_WAIT_S = 3.0
 _BLOB = {"$blob", "bytes"}
+_NEW_LOG = (
+    "was missing: a new one goes on after event {} of the history. What only the old one held is lost: "
+    "events that were not in the history yet, idempotency keys, the cache"
+)
 _EVENTS_BELOW = """
 WITH RECURSIVE tree(run_id) AS (
     SELECT CAST($1 AS VARCHAR)
@@ -64,8 +69,10 @@ class Store:
     ) -> None:
         self.path = _checked(path)
         self.clock: Clock = clock or SystemClock()
+        began_after = 0
         if self.log_path is not None and not self.log_path.exists():
-            self._last_recorded()  # a file that is no history is refused before anything is written beside it
+            # A file that is no history is refused here, before anything is written beside it.
+            began_after = self._last_recorded()
         self.log = make_log(self.log_path, clock=self.clock, first_after=self._last_recorded)
         renewer = Renewer()
         self.claims = Claims(self.log, self.clock, renewer=renewer)
@@ -87,6 +94,8 @@ class Store:
         with suppress(StoreError):  # what cannot be removed now (the disk is full, say) can wait
             self.claims.remove_expired()
         _close_at_exit(self)
+        if began_after > 0:
+            warnings.warn(f"{self.log_path} {_NEW_LOG.format(began_after)}{self.log.left_over}", stacklevel=2)
 
     @property
     def log_path(self) -> Path | None:
@@ -290,6 +299,8 @@ class Store:
                 return
             self._closed = True
             try:
+                if self.log.moved:
+                    self._move_on()
                 self.log.commit()
                 if self.path is not None:
                     self.history.timeout_s = min(self.history.timeout_s, CLOSE_WAIT_S)
@@ -301,6 +312,18 @@ class Store:
                 self._housekeeper.stop()
                 self.history.close()
                 self.log.close()
+
+    def _move_on(self) -> None:
+        """Save what only a log holds that was deleted or replaced under us."""
+        self.log.abandon()
+        self.claims.close()
+        self.open_runs.close()
+        count = self.log.move_on(self._ingest.watermark, self._last_recorded)
+        warnings.warn(
+            f"{self.log_path} was deleted or replaced while it was open: what only it held was put into the "
+            f"one that is there now, with {count:,} events that were not in the history yet",
+            stacklevel=3,
+        )
 
     def __enter__(self) -> Self:
         return self
