@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from orchkit import __version__
+from orchkit.cli.bundle import export, import_
 from orchkit.cli.demo import demo
 from orchkit.cli.doctor import doctor
 from orchkit.cli.failure import exit_code, report
@@ -54,8 +55,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (run, runs, show, sql, demo, doctor):
-    app.command()(command)
+for command in (run, runs, show, sql, export, import_, demo, doctor):
+    app.command(command.__name__.rstrip("_"))(command)
 
 
 def _version(wanted: bool) -> None:

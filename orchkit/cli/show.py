@@ -30,7 +30,7 @@ def show(
 ) -> None:
     """Show a run: how it ended, its steps, decisions and reasons."""
     with reading(store) as kit:
-        found = _find(kit, run)
+        found = find_run(kit, run)
         state = found.state
         if step is not None and step not in state.steps:
             raise UnknownNameError("step", step, state.steps)
@@ -45,7 +45,8 @@ def show(
             print_step(stdout(), state, state.steps[step])
 
 
-def _find(kit: ok.Kit, text: str) -> ok.Run:
+def find_run(kit: ok.Kit, text: str) -> ok.Run:
+    """The run that a user means: by its id, the begin of one, or as the last."""
     if text != LAST:
         return kit.runs[text]
     try:

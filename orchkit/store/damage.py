@@ -14,22 +14,32 @@ def set_aside(file: Path, why: str = "damaged") -> Path:
     return file.rename(_aside(file, why))
 
 
-def copy_aside(file: Path, why: str = "damaged") -> Path | None:
-    """A copy of a file that is about to be changed; None when there is no such file, or no room."""
-    aside = _aside(file, why)
-    try:
-        if file.stat().st_size == 0:
+def _aside(file: Path, why: str) -> Path:
+    return file.with_name(f"{file.name.removesuffix('.kept')}.{why}-{time.time_ns()}")
+
+
+def keep_wal(history: Path) -> Path | None:
+    """A copy of the write-ahead log that a killed process left behind, until it is known to be readable.
+
+    DuckDB reads it, up to a damage if there is one, and deletes it. The copy of a process that was killed
+    before it knew is found again. None when there is none, or no room for it.
+    """
+    wal = wal_of(history)
+    kept = wal.with_name(f"{wal.name}.kept")
+    with suppress(FileNotFoundError):
+        if wal.stat().st_size > 0 and not _copied(wal, kept):
             return None
-        shutil.copyfile(file, aside)
+    return kept if kept.exists() else None
+
+
+def _copied(file: Path, copy: Path) -> bool:
+    try:
+        shutil.copyfile(file, copy)
     except OSError:
         with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        return None
-    return aside
-
-
-def _aside(file: Path, why: str) -> Path:
-    return file.with_name(f"{file.name}.{why}-{time.time_ns()}")
+            copy.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def wal_of(history: Path) -> Path:
@@ -50,8 +60,8 @@ def cut_wal(history: Path, message: str) -> Path | None:
         # It belongs to another state of the file, or nothing of it can be read.
         return set_aside(wal) if "Corrupt" in message or "does not match" in message else None
     place = int(found[1])
-    aside = copy_aside(wal) if 0 < place < wal.stat().st_size else None
-    if aside is None:
+    aside = _aside(wal, "damaged")
+    if not 0 < place < wal.stat().st_size or not _copied(wal, aside):
         return set_aside(wal)
     with wal.open("r+b") as file:
         file.truncate(place)

@@ -44,10 +44,10 @@ def on_network(folder: Path) -> bool:
 
 
 def identity_of(path: Path | None) -> tuple[int, int] | None:
-    """What tells a file from another one that is put in its place; None for no file."""
+    """What tells a file from another one that is put in its place; None where no file is to be found."""
     try:
         found = None if path is None else path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return found and (found.st_dev, found.st_ino)
 

@@ -179,23 +179,21 @@ class History:
     def _connect_checked(self) -> duckdb.DuckDBPyConnection:
         """The open file, its schema brought up to date; says what is missing in it."""
         name = str(self.path or "history in memory")
-        kept = damage.copy_aside(damage.wal_of(self.path)) if self.path and self.verify else None
+        kept = damage.keep_wal(self.path) if self.path and self.verify else None
+        connection, cut = self._connect()
         try:
-            connection, cut = self._connect()
-            try:
-                self._identity = identity_of(self.path)
-                _prepare(connection, name)
-                missing = self.verify(connection) if self.verify else None
-                if missing is not None:
-                    aside, kept = cut or kept, kept if cut else None
-                    where = f"; its write-ahead log was kept as {aside.name}" if aside else ""
-                    warnings.warn(f"{name}: {missing}{where}", stacklevel=2)
-            except BaseException:
-                connection.close()
-                raise
-        finally:
-            if kept is not None:
-                kept.unlink(missing_ok=True)
+            self._identity = identity_of(self.path)
+            _prepare(connection, name)
+            missing = self.verify(connection) if self.verify else None
+            if missing is not None:
+                aside = cut or (kept and damage.set_aside(kept))
+                where = f"; its write-ahead log was kept as {aside.name}" if aside else ""
+                warnings.warn(f"{name}: {missing}{where}", stacklevel=2)
+        except BaseException:
+            connection.close()
+            raise
+        if kept is not None:
+            kept.unlink(missing_ok=True)
         return connection
 
     def _await_lease(self, lease: Lease) -> None:

@@ -20,7 +20,7 @@ class Housekeeper:
     """
 
     def __init__(
-        self, ingest: Callable[[], int], tend: Callable[[float], bool], *, quiet_s: float, idle_s: float
+        self, ingest: Callable[[], object], tend: Callable[[float], bool], *, quiet_s: float, idle_s: float
     ) -> None:
         self._ingest, self._tend = ingest, tend
         self._quiet_s, self._idle_s = quiet_s, idle_s

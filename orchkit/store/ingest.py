@@ -122,7 +122,7 @@ class Ingest:
                 self._log.harden(seq)
             connection.execute("COMMIT")
         except BaseException:
-            _roll_back(connection)
+            roll_back(connection)
             raise
         self._watermark = seq
         blobs.extend(moved)
@@ -174,7 +174,8 @@ def _insert_blob(connection: duckdb.DuckDBPyConnection, digest: str, data: str) 
         connection.execute("INSERT INTO blob VALUES (?, ?)", [digest, data])
 
 
-def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+def roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    """Leave the transaction, if there is one left."""
     import duckdb
 
     # After a COMMIT that failed, and one that Ctrl-C interrupted, there is no transaction left.

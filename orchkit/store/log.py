@@ -15,6 +15,7 @@ from orchkit.clock import Clock, SystemClock
 from orchkit.errors import StoreClosedError, StoreError
 from orchkit.ids import new_id
 from orchkit.store.filesystem import on_network
+from orchkit.store.rescue import bring_over
 from orchkit.store.sqlite import SqliteFile
 
 Row = tuple[int, str, str | None, str | None, int | None, str]
@@ -313,6 +314,11 @@ class SqliteLog:
             with self._file.transaction(strict=False) as connection:
                 connection.execute("DELETE FROM event WHERE seq <= ?", (min(upper, seq),))
 
+    def shrink(self) -> None:
+        """Make the file smaller when it is mostly empty, unless there is no room or no time for that."""
+        with suppress(StoreError):
+            self._file.shrink()
+
     # --- small durable values with compare-and-set ---------------------------------------
 
     def get_state(self, kind: str, key: str) -> StateRecord | None:
@@ -357,6 +363,37 @@ class SqliteLog:
     def read(self, sql: str, params: tuple[Any, ...] = ()) -> list[Any]:
         """Rows of a read-only statement."""
         return self._file.read(sql, params)
+
+    @property
+    def moved(self) -> bool:
+        """Whether the file was deleted or replaced since it was opened; nothing can be written then."""
+        return self._file.moved
+
+    @property
+    def left_over(self) -> str:
+        """In words, what an earlier log that was deleted had left beside this one."""
+        orphan = self._file.orphan
+        return "" if orphan is None else f"; its write-ahead log was kept as {orphan.name}"
+
+    def abandon(self) -> None:
+        """Write on in a log that has `moved`, to bring away what is in it."""
+        self._file.abandon()
+
+    def move_on(self, after: int, first_after: Callable[[], int]) -> int:
+        """Put what only a log that has `moved` holds into the one at its path; how many events that were.
+
+        Events up to ``after`` are in the history. To be called between `abandon` and `close`.
+        """
+        self.commit()
+        fresh = SqliteLog(self.path, clock=self._clock, first_after=first_after)
+        try:
+            with self._file.transaction(strict=False) as old, fresh.writing(strict=True) as new:
+                count = bring_over(old, new, after)
+            if fresh._file.orphan is not None:
+                fresh._file.orphan.unlink()  # it was ours
+        finally:
+            fresh.close()
+        return count
 
     def close(self) -> None:
         """Commit what is buffered and close; idempotent. Closes also when the commit raises."""

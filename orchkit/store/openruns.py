@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from orchkit.clock import Clock
@@ -132,6 +133,11 @@ class OpenRuns:
     def alive(self) -> set[str]:
         """The ids of those that go on, or may."""
         return {run.run_id for run in self.all() if not self.is_cut_off(run)}
+
+    def forget(self, run_ids: Iterable[str]) -> None:
+        """Do not list these any more: their record has been removed."""
+        with self._log.exclusive() as connection:
+            connection.executemany("DELETE FROM open_run WHERE run_id = ?", [(run_id,) for run_id in run_ids])
 
     def close(self) -> None:
         """Stop renewing, and give up what has not ended, so that it can be taken up; idempotent."""

@@ -12,15 +12,28 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from orchkit.errors import StoreBusyError, StoreClosedError, StoreVersionError
-from orchkit.store import trouble
+from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreVersionError
+from orchkit.store import damage, trouble
+from orchkit.store.filesystem import identity_of
 from orchkit.store.guard import DATABASE_IN_USE, INDEX_IN_USE, Guard
 from orchkit.store.schema import migrations, statements
 
 BUSY_TIMEOUT_S = 60.0
 POLL_S = 0.005
+SPARE_BYTES = 1 << 20
+"""So much free space a file may keep: it fills up again."""
 WAL_PAGES = 1_000
 """SQLite's own default for `wal_autocheckpoint`."""
+
+
+class MovedError(StoreError):
+    """The file was deleted, or another one put in its place, while it was open."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} was deleted or replaced while this process had it open: close the store and open it "
+            "again; what was recorded so far is then put into the file that is there now"
+        )
 
 
 class SqliteFile:
@@ -49,6 +62,9 @@ class SqliteFile:
         self._closed = False
         self.landed = False
         """Whether the last `transaction` was committed; also right when Ctrl-C came in during the commit."""
+        self._abandoned = False
+        self.orphan = None if path is None else _clear_the_way(path)
+        """What a log that was deleted had left beside this one: its write-ahead file, renamed."""
         self._writer = self._connect()
         try:
             # Reading a batch takes milliseconds; on its own connection it does not hold up commits.
@@ -57,6 +73,7 @@ class SqliteFile:
             self._writer.close()
             raise
         self._reader_lock = self.lock if path is None or alone else threading.RLock()
+        self._identity = identity_of(path)
         self._guard = Guard(())
         if path is not None and self._uses_wal:
             index = path.with_name(f"{path.name}-shm")
@@ -164,6 +181,7 @@ class SqliteFile:
             try:
                 self._set_synchronous("FULL" if strict else "NORMAL")
                 self._writer.execute("BEGIN IMMEDIATE")
+                self._check_place()
                 yield self._writer
                 committing = True
                 self._writer.execute("COMMIT")
@@ -184,6 +202,26 @@ class SqliteFile:
             self._writer.execute(f"PRAGMA synchronous={mode}")
             self._synchronous = mode
 
+    def shrink(self) -> None:
+        """Give the space of what was deleted back to the disk, when that is most of the file.
+
+        It costs as much as what is left: little, then. Others may go on using the file; who writes meanwhile
+        waits.
+        """
+        with self.lock:
+            self._check_open()
+            pages, free, size = (
+                int(self._writer.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            if free * size < SPARE_BYTES or 2 * free < pages:
+                return
+            try:
+                self._writer.execute("VACUUM")
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error as error:
+                raise trouble.of_log(error, self.path) from error
+
     def read(self, sql: str, params: tuple[Any, ...] = ()) -> list[Any]:
         """The rows of a read-only statement."""
         with self._reader_lock:
@@ -197,6 +235,19 @@ class SqliteFile:
         if self._closed:
             raise StoreClosedError(f"the store {self.name} is closed")
 
+    def _check_place(self) -> None:
+        if not self._abandoned and self.moved:
+            raise MovedError(self.name)
+
+    @property
+    def moved(self) -> bool:
+        """Whether the file at our path is not the one that we have open."""
+        return self.path is not None and identity_of(self.path) != self._identity
+
+    def abandon(self) -> None:
+        """Work on in the file that nobody else will find, to bring away what is in it."""
+        self._abandoned = True
+
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
@@ -208,10 +259,31 @@ class SqliteFile:
             if self._closed:
                 return
             self._closed = True
-            self._guard.release()
+            # Of a file that is not at its path any more SQLite must not take itself for the last user: it
+            # deletes the files beside it by name, and these belong to the one that is there now.
+            last = not self.moved
+            if last:
+                self._guard.release()
             self._reader.close()
             self._writer.close()
-            self._guard.close()
+            if last:
+                self._guard.close()
+
+
+def _clear_the_way(path: Path) -> Path | None:
+    """Rename what a deleted file has left beside it, which SQLite would take for the new one's.
+
+    Some process may still have that file open; it does not mind.
+    """
+    wal, index = (path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm"))
+    # In this order: a file that is being made has nothing beside it before it is there itself.
+    if not (wal.exists() or index.exists()) or path.exists():
+        return None
+    try:
+        index.unlink(missing_ok=True)
+        return damage.set_aside(wal, "orphaned") if wal.exists() else None
+    except OSError as error:
+        raise trouble.of_history(error, path) from error
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, suppress
@@ -25,6 +26,8 @@ from orchkit.store.ingest import Ingest
 from orchkit.store.lease import Holder, Lease
 from orchkit.store.log import Listener, SqliteLog, StateRecord
 from orchkit.store.openruns import OpenRuns
+from orchkit.store.retention import Parts, sweep
+from orchkit.store.sweepreport import Age, Keep, SweepReport, asked_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +39,10 @@ QUIET_S = 0.2
 IDLE_S = 1.0
 CLOSE_WAIT_S = 3.0
 _BLOB = {"$blob", "bytes"}
+_NEW_LOG = (
+    "was missing: a new one goes on after event {} of the history. What only the old one held is lost: "
+    "events that were not in the history yet, idempotency keys, the cache"
+)
 _EVENTS_BELOW = """
 WITH RECURSIVE tree(run_id) AS (
     SELECT CAST($1 AS VARCHAR)
@@ -62,8 +69,10 @@ class Store:
     ) -> None:
         self.path = _checked(path)
         self.clock: Clock = clock or SystemClock()
+        began_after = 0
         if self.log_path is not None and not self.log_path.exists():
-            self._last_recorded()  # a file that is no history is refused before anything is written beside it
+            # A file that is no history is refused here, before anything is written beside it.
+            began_after = self._last_recorded()
         self.log = make_log(self.log_path, clock=self.clock, first_after=self._last_recorded)
         renewer = Renewer()
         self.claims = Claims(self.log, self.clock, renewer=renewer)
@@ -71,7 +80,9 @@ class Store:
         self._lease = Lease(self.log, "history", self.clock) if self.path else None
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
         self._ingest = Ingest(self.log, self.history)
-        self._housekeeper = Housekeeper(self.ingest, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S)
+        self._housekeeper = Housekeeper(
+            self._ingest_meanwhile, self.history.tend, quiet_s=QUIET_S, idle_s=IDLE_S
+        )
         if self.path is not None:
             self.history.opened = self._housekeeper.watch_file
             self.history.verify = lambda connection: reconcile(connection, self.log)
@@ -83,6 +94,8 @@ class Store:
         with suppress(StoreError):  # what cannot be removed now (the disk is full, say) can wait
             self.claims.remove_expired()
         _close_at_exit(self)
+        if began_after > 0:
+            warnings.warn(f"{self.log_path} {_NEW_LOG.format(began_after)}{self.log.left_over}", stacklevel=2)
 
     @property
     def log_path(self) -> Path | None:
@@ -168,6 +181,13 @@ class Store:
         self.log.commit()
         return self._ingest.run()
 
+    def _ingest_meanwhile(self) -> None:
+        """For the housekeeper, who must go on looking after the lease while a sweep has the history."""
+        self._check_process()
+        self.log.commit()
+        if not self._ingest.run_unless_busy():
+            self._housekeeper.ingest_soon()
+
     def ingest_soon(self) -> None:
         """The same in the background, once writing has paused for a moment."""
         self._check_process()
@@ -222,6 +242,34 @@ class Store:
             raise StoreError(f"no stored value has the hash {digest}")
         return str(rows[0][0])
 
+    def sweep(self, *, older_than: Age | None = None, keep: Keep = (), dry_run: bool = False) -> SweepReport:
+        """Remove runs whose time is over, with everything about them, and make the files smaller.
+
+        Always: idempotency keys whose time is over, and events of runs whose beginning is not on record.
+        Never: a run that goes on anywhere, or that an idempotency key still needs for its answer; the report
+        says which. A run that was cut off goes like one that has ended: it counts from its last event.
+
+        Args:
+            older_than: How long ago a run must have ended: a timedelta, or a text such as ``"30d"``,
+                ``"12h"``, ``"90m"`` (also ``s`` and ``w``). Without it, age does not matter.
+            keep: How many of the newest runs stay whatever their age, or which runs: ids or `Run` objects.
+                Runs of sub-workflows do not count; they stay and go with the run above.
+            dry_run: Only say what would be removed.
+
+        Without ``older_than`` and ``keep`` no run goes. What was removed is on record as ``store.swept``.
+
+        Raises:
+            ParameterError: ``older_than`` or ``keep`` cannot be understood.
+            UnknownNameError: A run to keep is not on record.
+            StoreBusyError: Another process does not let go of the history; no run was removed.
+            StoreFullError: Not even removing can be written down; no run was removed.
+        """
+        self._check_process()
+        parts = Parts(
+            self.log, self.history, self._ingest, self._lease, self.claims, self.open_runs, self.clock
+        )
+        return sweep(parts, asked_of(older_than, keep), dry_run=dry_run)
+
     def holder(self) -> Holder | None:
         """Which process has the history file borrowed right now."""
         self._check_process()
@@ -251,6 +299,8 @@ class Store:
                 return
             self._closed = True
             try:
+                if self.log.moved:
+                    self._move_on()
                 self.log.commit()
                 if self.path is not None:
                     self.history.timeout_s = min(self.history.timeout_s, CLOSE_WAIT_S)
@@ -262,6 +312,18 @@ class Store:
                 self._housekeeper.stop()
                 self.history.close()
                 self.log.close()
+
+    def _move_on(self) -> None:
+        """Save what only a log holds that was deleted or replaced under us."""
+        self.log.abandon()
+        self.claims.close()
+        self.open_runs.close()
+        count = self.log.move_on(self._ingest.watermark, self._last_recorded)
+        warnings.warn(
+            f"{self.log_path} was deleted or replaced while it was open: what only it held was put into the "
+            f"one that is there now, with {count:,} events that were not in the history yet",
+            stacklevel=3,
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from orchkit.interop.bundle.archive import MAX_BYTES
 from orchkit.interop.bundle.exporting import export_run
-from orchkit.interop.bundle.importing import import_run
+from orchkit.interop.bundle.importing import import_run, read_manifest
 from orchkit.interop.bundle.record import Source
 
-__all__ = ["MAX_BYTES", "Source", "export_run", "import_run"]
+__all__ = ["MAX_BYTES", "Source", "export_run", "import_run", "read_manifest"]

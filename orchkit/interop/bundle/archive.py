@@ -65,7 +65,7 @@ def new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise BundleError(str(path), [Problem("the path", "is a folder", "name a file in it")])
     if path.exists() and not overwrite:
-        raise BundleError(str(path), [Problem("the path", "exists", "overwrite=True replaces it")])
+        raise BundleError(str(path), [Problem("the path", "exists", "name another, or overwrite it")])
     begun = path.with_name(f".{path.name[:100]}.{new_id('part')}")
     try:
         with begun.open("xb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -41,6 +42,12 @@ def import_run(store: Store, path: str | Path, *, max_bytes: int = MAX_BYTES) ->
         return bundle.contents.root.run_id
 
 
+def read_manifest(path: str | Path) -> Mapping[str, Any]:
+    """What a bundle says of itself; the rest of it is not looked at. Raises `BundleError`."""
+    with Reader(Path(path), max_bytes=sys.maxsize) as reader:
+        return _manifest(reader)
+
+
 class Bundle(NamedTuple):
     """A bundle that is what it says."""
 
@@ -63,12 +70,8 @@ class Bundle(NamedTuple):
 
 def verified(reader: Reader) -> Bundle:
     """The bundle in a file. Raises `BundleError` naming all that differs, is missing or is too much."""
-    data = _manifest(reader)
-    try:
-        manifest = mf.parsed(data)
-        members = mf.members_in(manifest)
-    except NoManifestError as error:
-        raise reader.refused(Problem(names.MANIFEST, str(error), error.hint)) from None
+    manifest = _manifest(reader)
+    members = {member.name: member for member in mf.members_in(manifest)}
     _raise(reader, _damages(reader, members))
     contents = _contents(reader)
     _raise(reader, _contradictions(reader, contents, manifest, members))
@@ -81,12 +84,15 @@ def _raise(reader: Reader, problems: Iterator[Problem]) -> None:
         raise reader.refused(*found)
 
 
-def _manifest(reader: Reader) -> bytes:
+def _manifest(reader: Reader) -> dict[str, Any]:
     if names.MANIFEST not in reader.sizes:
         raise reader.refused(Problem("the file", f"has no {names.MANIFEST}: it is not a run"))
     if reader.sizes[names.MANIFEST] > mf.MAX_BYTES:
         raise reader.refused(Problem(names.MANIFEST, f"is larger than {mf.MAX_BYTES:,} bytes"))
-    return reader.read(names.MANIFEST)
+    try:
+        return mf.parsed(reader.read(names.MANIFEST))
+    except NoManifestError as error:
+        raise reader.refused(Problem(names.MANIFEST, str(error), error.hint)) from None
 
 
 def _damages(reader: Reader, members: Mapping[str, Member]) -> Iterator[Problem]:

@@ -83,6 +83,7 @@ def parsed(data: bytes) -> dict[str, Any]:
         raise NoManifestError("does not have the digest that it names: it was changed")
     if not _is_about_export(manifest.get("export")):
         raise NoManifestError("does not say properly when and where the run was exported")
+    members_in(manifest)
     return manifest
 
 
@@ -94,7 +95,7 @@ def _is_about_export(export: Any) -> bool:
     )
 
 
-def members_in(manifest: Mapping[str, Any]) -> dict[str, Member]:
+def members_in(manifest: Mapping[str, Any]) -> list[Member]:
     """The members that a manifest names. Raises `NoManifestError`."""
     try:
         members = [Member(**member) for member in manifest["members"]]
@@ -102,10 +103,10 @@ def members_in(manifest: Mapping[str, Any]) -> dict[str, Member]:
         raise NoManifestError("does not name its members properly") from None
     if not all(map(_is_proper, members)):
         raise NoManifestError("does not name its members properly")
-    found = {member.name: member for member in members}
+    found = {member.name for member in members}
     if len(found) < len(members) or names.MANIFEST in found:
         raise NoManifestError("does not name its members properly")
-    return found
+    return members
 
 
 def _is_proper(member: tuple[Any, ...]) -> bool:
