@@ -48,7 +48,7 @@ async def run_step(
         finish(recorder, result, name, node_type)
     except BaseException as error:  # cancelled, or Ctrl-C
         result.attempts, result.status = scope.attempt or 0, "cancelled"
-        result.reason = recorder.cancel_reason or "its task was cancelled"
+        result.reason = recorder.cancel_reason or str(error) or "its task was cancelled"
         finish(recorder, result, name, node_type)
         if not isinstance(error, asyncio.CancelledError):
             raise

@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 def test_the_example_runs_and_prints_what_it_says(repository: Path, tmp_path: Path) -> None:
-    """The example of the README, copied into a fresh file, gives the output in its comments."""
-    (code,) = re.findall(
-        r"```python\n(.*?)```", (repository / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    """The examples of the README, one after the other in a fresh file, give the output in their comments."""
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    (tmp_path / "example.py").write_text("\n".join(blocks), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", "example.py"],
         cwd=tmp_path,
@@ -26,6 +26,8 @@ def test_the_example_runs_and_prints_what_it_says(repository: Path, tmp_path: Pa
     assert done.stdout.startswith("Oslo: warm\n")
     assert "succeeded on the first attempt" in done.stdout
     assert "nearest with data" in done.stdout
+    assert "\nTrue\n{'measure': 12.0, 'judge': 'Oslo: cold'}\n" in done.stdout
+    assert re.search(r"forecast-2025-01-15 +COMPLETED +0", done.stdout)
     assert (tmp_path / "runs.duckdb").exists()
 
 
