@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -90,10 +91,17 @@ def unlucky() -> None:
     raise ConnectionError("no such luck")
 
 
-@pytest.fixture
-def rich(open_kit: Open) -> ok.Run:
+@pytest.fixture(scope="session")
+def origin() -> Iterator[ok.Kit]:
+    """Where the run with everything in it has run."""
+    with ok.open() as kit:
+        yield kit
+
+
+@pytest.fixture(scope="session")
+def rich(origin: ok.Kit) -> ok.Run:
     """A partial run: a map, a sub-workflow in a sub-workflow, large values, evidence, retries, types."""
-    kit = open_kit("origin.duckdb")
+    kit = origin
     register = kit.registry.methods.register_method
     for function in (invoice, parcels, weigh, large, unlucky):
         register(function, name=function.__name__)
@@ -161,10 +169,15 @@ def files() -> Files:
     return Files()
 
 
+@pytest.fixture(scope="session")
+def _exported(rich: ok.Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rich.export(tmp_path_factory.mktemp("exported") / "run.orchkit")
+
+
 @pytest.fixture
-def exported(rich: ok.Run, tmp_path: Path) -> Path:
-    """The run with everything in it, in a file."""
-    return rich.export(tmp_path / "run.orchkit")
+def exported(_exported: Path, tmp_path: Path) -> Path:
+    """The run with everything in it, in a file of one's own."""
+    return Path(shutil.copy(_exported, tmp_path))
 
 
 TABLES = ("runs", "steps", "attempts", "decision_traces", "evidence_bundles", "lineage", "events")

@@ -35,9 +35,11 @@ with ok.open(sys.argv[1]) as kit:
 """
 
 
-def test_every_view_says_the_same(rich: ok.Run, exported: Path, open_kit: Open, all_rows: Rows) -> None:
+def test_every_view_says_the_same(
+    origin: ok.Kit, rich: ok.Run, exported: Path, open_kit: Open, all_rows: Rows
+) -> None:
     """Ids, times, values, errors, numbers of decisions: of the run and of those of its sub-workflows."""
-    origin, other = open_kit("origin.duckdb"), open_kit()
+    other = open_kit()
     run = other.import_bundle(exported)
     run_ids = [one["run_id"] for one in read_manifest(exported)["runs"]]
     assert run.id == rich.id == run_ids[0]
@@ -127,12 +129,14 @@ def test_people_can_look_into_it(rich: ok.Run, exported: Path, files: Any) -> No
     assert members["code/weigh.py"].startswith(b"def weigh(parcel")
 
 
-def test_a_run_below_another_goes_alone(rich: ok.Run, exported: Path, open_kit: Open, tmp_path: Path) -> None:
+def test_a_run_below_another_goes_alone(
+    origin: ok.Kit, exported: Path, open_kit: Open, tmp_path: Path
+) -> None:
     """It names the run that it is part of; when that is imported too, both are there once."""
     sub_id = read_manifest(exported)["runs"][1]["run_id"]
-    path = open_kit("origin.duckdb").runs[sub_id].export(tmp_path / "sub.orchkit")
+    path = origin.runs[sub_id].export(tmp_path / "sub.orchkit")
     manifest = read_manifest(path)
-    assert (manifest["run_id"], manifest["refers_to"]) == (sub_id, [rich.id])
+    assert (manifest["run_id"], manifest["refers_to"]) == (sub_id, [read_manifest(exported)["run_id"]])
     other = open_kit()
     other.import_bundle(path)
     assert len(other.runs) == 0  # those of sub-workflows are not counted
@@ -243,7 +247,7 @@ def test_ten_thousand_events(open_kit: Open, tmp_path: Path) -> None:
     assert run.state.position == 10_003
 
 
-def test_what_cannot_be_written_is_said(rich: ok.Run, exported: Path, open_kit: Open, tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_said(origin: ok.Kit, rich: ok.Run, exported: Path, tmp_path: Path) -> None:
     """A file that is there, a folder that is not, a run that is not; and nothing is left behind."""
     before = exported.read_bytes()
     with pytest.raises(BundleError, match=r"the path: exists \(name another, or overwrite it\)"):
@@ -254,7 +258,7 @@ def test_what_cannot_be_written_is_said(rich: ok.Run, exported: Path, open_kit: 
     with pytest.raises(BundleError, match="cannot be written: No such file"):
         rich.export(tmp_path / "nowhere" / "run.orchkit")
     with pytest.raises(UnknownNameError, match="run_0"):
-        ok.Run(open_kit("origin.duckdb").store, "run_0").export(tmp_path / "other.orchkit")
+        ok.Run(origin.store, "run_0").export(tmp_path / "other.orchkit")
     assert rich.export(exported, overwrite=True) == exported
     left = {path.name for path in tmp_path.iterdir() if "duckdb" not in path.name}
     assert left == {"run.orchkit"}
