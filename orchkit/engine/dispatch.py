@@ -84,7 +84,7 @@ class Orchestrator:
         self.registry = registry or default_registry
         self.bodies = bodies or Bodies()
         self.rng = rng or Random()  # noqa: S311 - jitter, not secrets
-        self.guards = Guards(clock=self.store.clock)
+        self.guards = Guards(self.store)
         """The breakers, budgets and the like that calls share by name."""
 
     @property

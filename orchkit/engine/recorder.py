@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
 from orchkit.engine.groupcommit import GroupCommit, group_commit
+from orchkit.errors import UnknownNameError
 from orchkit.ids import new_id
 from orchkit.model import event as ev
 from orchkit.model.request import Durability
@@ -132,12 +133,18 @@ class RunRecorder:
     def run_taken_up(self, state: RunState, payload: Mapping[str, Any]) -> None:
         """A run that was cut off, or had ended, goes on in this process, and in no other.
 
-        On disk when it returns. Raises `RunInProgressError` when it goes on elsewhere.
+        On disk when it returns. Raises `RunInProgressError` when it goes on elsewhere, `UnknownNameError`
+        when a sweep has removed it since it was read.
         """
         text, large = self._slimmed({**payload, **this_process().facts})
         self._put(large)
         event = (self._store.clock.now_us(), ev.RUN_RESUMED, self.run_id, None, None, text)
         self._store.open_runs.take_up(self.run_id, state.kind, state.name, state.parent_run_id, event)
+        # No sweep removes it from here on; one that had begun before is over when this is answered.
+        if not self._store.query("SELECT 1 FROM run_start WHERE run_id = ? LIMIT 1", [self.run_id]):
+            self._store.open_runs.end(self.run_id)
+            self._store.commit()
+            raise UnknownNameError("run", self.run_id)
 
     def run_finished(self, status: str, error: str | None, duration_us: int) -> None:
         """The run is over."""
@@ -190,6 +197,11 @@ class StepScope:
     def trace(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Put on the record what code inside the step says; see `TraceScope`."""
         self.recorder.event(kind, payload, self.step_id, self.attempt)
+
+    @property
+    def subject(self) -> tuple[str | None, str | None]:
+        """The run and the step."""
+        return self.recorder.run_id, self.step_id
 
     async def attempt_started(self, attempt: int) -> None:
         """Record the start of an attempt, durably: after a crash the record says what was in doubt."""

@@ -8,11 +8,13 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from orchkit.model.base import Record
+from orchkit.model.breaker import BreakerPolicy, as_breaker
 from orchkit.model.budget import BudgetPolicy
 from orchkit.model.retry import Jitter, RetryPolicy, RetryStrategy, as_retry
 from orchkit.model.selectors import exception_name
 
 __all__ = [
+    "BreakerPolicy",
     "BudgetPolicy",
     "Jitter",
     "OperationPolicy",
@@ -20,6 +22,7 @@ __all__ = [
     "RetryPolicy",
     "RetryStrategy",
     "TimeoutPolicy",
+    "as_breaker",
     "as_retry",
     "as_timeout",
     "exception_name",
@@ -45,11 +48,12 @@ def as_timeout(value: TimeoutPolicy | float | dict[str, Any] | None) -> TimeoutP
 class ReliabilityPolicy(Record):
     """Everything that may surround a call; what is None is not there.
 
-    From outside in: total timeout, retry with its budget, attempt timeout.
+    From outside in: total timeout, retry with its budget, breaker, attempt timeout.
     """
 
     retry: RetryPolicy | None = None
     timeout: TimeoutPolicy | None = None
+    breaker: BreakerPolicy | None = None
 
     @field_validator("retry", mode="before")
     @classmethod
@@ -60,6 +64,11 @@ class ReliabilityPolicy(Record):
     @classmethod
     def _timeout(cls, value: Any) -> Any:
         return as_timeout(value)
+
+    @field_validator("breaker", mode="before")
+    @classmethod
+    def _breaker(cls, value: Any) -> Any:
+        return as_breaker(value)
 
     @property
     def parts(self) -> dict[str, Record]:

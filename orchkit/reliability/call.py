@@ -17,6 +17,11 @@ Handler = Callable[["Call"], Awaitable[Any]]
 class CallRecord(Protocol):
     """Where a call writes down what happens to it."""
 
+    @property
+    def subject(self) -> tuple[str | None, str | None]:
+        """The run and the step that the call belongs to; None: there is none."""
+        ...
+
     async def attempt_started(self, attempt: int) -> None:
         """Record the start; returns when the record is as durable as the run asks."""
         ...
@@ -61,6 +66,8 @@ class Call:
     """The limit around all attempts, once it is running."""
     deadline: TimeoutExceededError | None = field(default=None)
     """Set when the limit around the attempt is what ended it."""
+    took: float = 0.0
+    """Seconds that the last attempt took."""
 
 
 class Layer(Protocol):
@@ -98,18 +105,22 @@ async def record_attempt(call: Call, inner: Handler) -> Any:
         start, begun = monotonic(), True
         output = await inner(call)
     except TimeoutExceededError as error:
+        call.took = monotonic() - start
         # Raised by the body itself, it is a failure like any other; by our limit, a timeout.
         ours = error is call.deadline
         status = "timeout" if ours else "failed"
-        record.attempt_finished(number, status, monotonic() - start, error, abandoned=ours and call.abandons)
+        record.attempt_finished(number, status, call.took, error, abandoned=ours and call.abandons)
         raise
     except Exception as error:
-        record.attempt_finished(number, "failed", monotonic() - start, error)
+        call.took = monotonic() - start
+        record.attempt_finished(number, "failed", call.took, error)
         raise
     except BaseException:  # cancelled, or Ctrl-C
+        call.took = monotonic() - start
         out_of_time = call.total is not None and call.total.expired()
         status = "timeout" if out_of_time else "cancelled"
-        record.attempt_finished(number, status, monotonic() - start, abandoned=begun and call.abandons)
+        record.attempt_finished(number, status, call.took, abandoned=begun and call.abandons)
         raise
-    record.attempt_finished(number, "success", monotonic() - start)
+    call.took = monotonic() - start
+    record.attempt_finished(number, "success", call.took)
     return output

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from orchkit.errors import StoreError
+from orchkit.errors import BreakerOpenError, StoreError
 from orchkit.model.retry import RetryPolicy
 from orchkit.reliability.budget import Budget, retry_cost
 from orchkit.reliability.call import Call, Handler
+from orchkit.reliability.circuit import CircuitBreaker
 from orchkit.reliability.classify import error_message, error_name
 from orchkit.reliability.retry import Hints, RetryVerdict, decide
 from orchkit.reliability.retryafter import retry_after
+
+MIN_WAIT_S: Final = 0.05
+"""Between looks whether a breaker that tries out other calls is done, when the policy says no delay."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,8 @@ class Retry:
 
     policy: RetryPolicy
     budget: Budget | None = None
+    breaker: CircuitBreaker | None = None
+    """The one inside, for the strategy that waits for it."""
 
     async def __call__(self, call: Call, inner: Handler) -> Any:
         """Run the call until it succeeds or the policy gives up; raises the last error."""
@@ -43,7 +49,8 @@ class Retry:
             except StoreError:
                 raise  # the record could not be written: trying again would repeat the effect, unrecorded
             except Exception as error:
-                tries.made += 1
+                if not self._free(error):
+                    tries.made += 1
                 verdict = self._judge(call, tries, error)
                 if not verdict.retry:
                     raise
@@ -56,11 +63,27 @@ class Retry:
                 await call.record.written()
             await call.clock.sleep(verdict.delay)
 
+    def _free(self, error: Exception) -> bool:
+        """Whether a try does not count: while the breaker tries out other calls there is only waiting."""
+        waits = self.policy.strategy == "circuit_breaker"
+        return waits and isinstance(error, BreakerOpenError) and error.state == "half_open"
+
+    def _hints(self, call: Call, error: Exception) -> Hints:
+        asked = retry_after(error, call.clock.now_us()) if self.policy.retry_after else None
+        if self.policy.strategy != "circuit_breaker":
+            return Hints(asked)
+        if not isinstance(error, BreakerOpenError):
+            return Hints(asked, None if self.breaker is None else self.breaker.reopens_in())
+        if error.state == "open":
+            return Hints(asked, error.retry_in)
+        # It tries out other calls and may be done at any moment: look again after the policy's own delay.
+        return Hints(asked, None if self.policy.delay else MIN_WAIT_S)
+
     def _judge(self, call: Call, tries: _Tries, error: Exception) -> RetryVerdict:
         """Decide, take the tokens, and write the decision down."""
         policy, elapsed = self.policy, call.clock.monotonic() - tries.start
-        asked = retry_after(error, call.clock.now_us()) if policy.retry_after else None
-        verdict = decide(policy, tries.made, error, elapsed, call.rng, tries.previous, Hints(asked))
+        hints = self._hints(call, error)
+        verdict = decide(policy, max(1, tries.made), error, elapsed, call.rng, tries.previous, hints)
         inputs = {
             "attempt": call.attempt,
             "max_attempts": policy.max_attempts,
@@ -70,8 +93,10 @@ class Retry:
             "error": error_message(error),
             "error_type": error_name(error),
         }
-        if asked is not None:
-            inputs["retry_after_s"] = round(asked, 6)
+        if hints.retry_after is not None:
+            inputs["retry_after_s"] = round(hints.retry_after, 6)
+        if hints.reopens_in is not None:
+            inputs["reopens_in_s"] = round(hints.reopens_in, 6)
         if self.budget is not None and verdict.retry:
             verdict = _paid(self.budget, verdict, tries, inputs)
         inputs |= {"rule": verdict.rule, "delay_s": round(verdict.delay, 6)}

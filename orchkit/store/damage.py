@@ -18,6 +18,12 @@ def _aside(file: Path, why: str) -> Path:
     return file.with_name(f"{file.name.removesuffix('.kept')}.{why}-{time.time_ns()}")
 
 
+def copy_aside(file: Path, why: str = "damaged") -> Path | None:
+    """A copy of a file that is about to be overwritten; None where there is no room."""
+    aside = _aside(file, why)
+    return aside if _copied(file, aside) else None
+
+
 def keep_wal(history: Path) -> Path | None:
     """A copy of the write-ahead log that a killed process left behind, until it is known to be readable.
 
@@ -60,8 +66,8 @@ def cut_wal(history: Path, message: str) -> Path | None:
         # It belongs to another state of the file, or nothing of it can be read.
         return set_aside(wal) if "Corrupt" in message or "does not match" in message else None
     place = int(found[1])
-    aside = _aside(wal, "damaged")
-    if not 0 < place < wal.stat().st_size or not _copied(wal, aside):
+    aside = copy_aside(wal) if 0 < place < wal.stat().st_size else None
+    if aside is None:
         return set_aside(wal)
     with wal.open("r+b") as file:
         file.truncate(place)

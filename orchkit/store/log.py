@@ -27,6 +27,7 @@ Change = Callable[[sqlite3.Connection], Sequence[Row]]
 """Changes other tables of the log in a transaction of events; gives the events that tell of it."""
 T = TypeVar("T")
 
+COUNT_SWEEP = "INSERT INTO meta VALUES ('sweeps', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
 TRIM_ROWS = 5_000
 TRUNCATE_ROWS = 1_000_000
 _INSERT = "INSERT INTO event (ts, kind, run_id, step_id, attempt, payload) VALUES (?, ?, ?, ?, ?, ?)"
@@ -272,6 +273,11 @@ class SqliteLog:
         rows = self._file.read("SELECT seq FROM sqlite_sequence WHERE name = 'event'")
         return int(rows[0][0]) if rows else 0
 
+    def sweeps(self) -> int:
+        """How often something was removed from the record: who read it before has to look again."""
+        rows = self._file.read("SELECT value FROM meta WHERE key = 'sweeps'")
+        return int(rows[0][0]) if rows else 0
+
     def begin_sweep(self) -> None:
         """From now on every large value that an event names is written again, whether it was before or not.
 
@@ -279,9 +285,7 @@ class SqliteLog:
         written by a process that put it long ago.
         """
         with self._file.transaction(strict=False) as connection:
-            connection.execute(
-                "INSERT INTO meta VALUES ('sweeps', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
-            )
+            connection.execute(COUNT_SWEEP)
 
     def blobs(self) -> Iterator[tuple[str, str]]:
         """The ``(hash, data)`` of all large values that are not yet in the history, one by one."""

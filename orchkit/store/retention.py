@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchkit.clock import Clock
 from orchkit.errors import UnknownNameError
 from orchkit.model import event as ev
-from orchkit.store import codec
+from orchkit.store import arrivals, codec
 from orchkit.store.claims import Claims
 from orchkit.store.compaction import compact
 from orchkit.store.history import History
 from orchkit.store.ingest import Ingest, roll_back
 from orchkit.store.lease import Lease
-from orchkit.store.log import Row, SqliteLog
+from orchkit.store.log import COUNT_SWEEP, Row, SqliteLog
 from orchkit.store.openruns import OpenRuns
 from orchkit.store.process import this_process
 from orchkit.store.schema import migrations, script, statements
@@ -69,6 +69,8 @@ class _Found(NamedTuple):
     """Runs that the log still lists as open."""
     sources: list[str]
     """Runs that cached outputs come from."""
+    arrivals: list[str]
+    """Runs that came from another store."""
 
 
 class Parts(NamedTuple):
@@ -122,17 +124,18 @@ class _Sweep:
         open_runs = parts.open_runs
         self._cut_off = [run.run_id for run in open_runs.all() if open_runs.is_cut_off(run)]
         self._sources = [row[0] for row in parts.log.read("SELECT DISTINCT run_id FROM cache")]
+        self._arrivals = [row[0] for row in parts.log.read(arrivals.LISTED)]
 
     def run(self, connection: duckdb.DuckDBPyConnection, *, dry_run: bool) -> _Found:
         """Remove everything in one transaction of the history; in a trial, only look."""
         while True:
             connection.execute("BEGIN")
             try:
-                alive = self._look(connection)
+                self._look(connection)
                 found = self._found(connection)
                 if not dry_run:
                     self._remove(connection)
-                    tell = partial(self._tell, connection, found, alive)
+                    tell = partial(self._tell, connection, found)
                     self._parts.log.transact(tell, strict=True)
                 connection.execute("ROLLBACK" if dry_run else "COMMIT")
             except _TakenUpError:
@@ -143,15 +146,13 @@ class _Sweep:
             else:
                 return found
 
-    def _look(self, connection: duckdb.DuckDBPyConnection) -> set[str]:
-        """Put down in temporary tables what is to go; the runs that are alive."""
-        parts, asked = self._parts, self._asked
-        late = parts.log.read("SELECT run_id, payload FROM event WHERE seq > ?", (parts.ingest.watermark,))
-        alive = parts.open_runs.alive()
+    def _look(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Put down in temporary tables what is to go."""
+        asked, late = self._asked, self._late("run_id, payload")
         held = [
-            *((run_id, ALIVE) for run_id in alive),
+            *((run_id, ALIVE) for run_id in self._parts.open_runs.alive()),
             *((run_id, LATE) for run_id in {row[0] for row in late if row[0] is not None}),
-            *((run_id, NEEDED) for run_id in parts.claims.runs()),
+            *((run_id, NEEDED) for run_id in self._parts.claims.runs()),
         ]
         inputs: dict[str, Any] = {
             "cutoff_us": None if asked.age_us is None else self._now_us - asked.age_us,
@@ -166,7 +167,11 @@ class _Sweep:
             names = re.findall(r"\$(\w+)", statement)
             connection.execute(statement, {name: inputs[name] for name in names})
         connection.execute(script("sweep.sql"))
-        return alive
+
+    def _late(self, columns: str) -> list[tuple[Any, ...]]:
+        """Of the events that came after everything was moved to the history."""
+        query = f"SELECT {columns} FROM event WHERE seq > ?"  # noqa: S608 - names of ours
+        return self._parts.log.read(query, (self._parts.ingest.watermark,))
 
     def _found(self, connection: duckdb.DuckDBPyConnection) -> _Found:
         unknown = connection.execute(
@@ -181,7 +186,7 @@ class _Sweep:
         sources = _gone(connection, self._sources)
         entries = sum(self._entries(run_id) for run_id in sources)
         report = SweepReport(**counts, keys=self._keys, cache_entries=entries, kept=kept)
-        return _Found(report, _gone(connection, self._cut_off), sources)
+        return _Found(report, _gone(connection, self._cut_off), sources, _gone(connection, self._arrivals))
 
     def _known(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         rows = connection.execute("SELECT run_id FROM member ORDER BY seq DESC LIMIT 1000").fetchall()
@@ -201,17 +206,19 @@ class _Sweep:
         )
 
     def _tell(
-        self, connection: duckdb.DuckDBPyConnection, found: _Found, alive: set[str], log: sqlite3.Connection
+        self, connection: duckdb.DuckDBPyConnection, found: _Found, log: sqlite3.Connection
     ) -> tuple[None, list[Row]]:
         """In a transaction of the log, just before the history forgets: the last look, and the record of it.
 
-        If the process is killed in between, the record tells of a sweep that the next one has to repeat: it
-        never keeps one to itself.
+        If the process is killed in between, the record tells of a sweep that the next one has to repeat: none
+        is ever kept from it.
         """
-        started = self._parts.open_runs.alive() - alive
-        if _among(connection, "doomed", started):
+        busy = self._parts.open_runs.alive() | {run_id for (run_id,) in self._late("run_id")}
+        if _among(connection, "doomed", busy):
             raise _TakenUpError
+        log.execute(COUNT_SWEEP)
         log.executemany("DELETE FROM cache WHERE run_id = ?", [(run_id,) for run_id in found.sources])
+        log.executemany(arrivals.FORGET, [(run_id,) for run_id in found.arrivals])
         if found.report.empty:
             return None, []
         payload = codec.dumps({**self._facts(), **found.report.counts})

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreVe
 from orchkit.store import damage, trouble
 from orchkit.store.filesystem import identity_of
 from orchkit.store.guard import DATABASE_IN_USE, INDEX_IN_USE, Guard
+from orchkit.store.logwal import Written, read_commits
 from orchkit.store.schema import migrations, statements
 
 BUSY_TIMEOUT_S = 60.0
@@ -65,6 +67,7 @@ class SqliteFile:
         self._abandoned = False
         self.orphan = None if path is None else _clear_the_way(path)
         """What a log that was deleted had left beside this one: its write-ahead file, renamed."""
+        before = read_commits(self._wal) if path is not None and not alone else None
         self._writer = self._connect()
         try:
             # Reading a batch takes milliseconds; on its own connection it does not hold up commits.
@@ -78,11 +81,33 @@ class SqliteFile:
         if path is not None and self._uses_wal:
             index = path.with_name(f"{path.name}-shm")
             self._guard = Guard([(path, DATABASE_IN_USE), (index, INDEX_IN_USE)])
+        if before is not None and before.commits:
+            self._tell_of_lost(before)
 
     @property
     def name(self) -> str:
         """How errors call it."""
         return str(self.path or "in memory")
+
+    @property
+    def _wal(self) -> Path:
+        assert self.path is not None
+        return self.path.with_name(f"{self.path.name}-wal")
+
+    def _tell_of_lost(self, before: Written) -> None:
+        """Say which commits SQLite could not read, and keep the file before they are overwritten."""
+        with suppress(sqlite3.Error):
+            _, readable, _ = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            lost = before.lost(readable, read_commits(self._wal))
+            if lost == 0:
+                return
+            aside = damage.copy_aside(self._wal)
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # nobody is to find them again
+            kept = f"; it was kept as {aside.name}" if aside else ""
+            warnings.warn(
+                f"{self.path}: {lost} commits in its write-ahead log cannot be read, and are lost{kept}",
+                stacklevel=2,
+            )
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -164,7 +189,7 @@ class SqliteFile:
         """
         if self.path is None or not self._uses_wal:
             return
-        wal = self.path.with_name(self.path.name + "-wal")
+        wal = self._wal
         with self.transaction(strict=False) as connection:
             page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
             size = wal.stat().st_size if wal.exists() else 0

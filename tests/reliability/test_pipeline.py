@@ -28,6 +28,7 @@ class Record:
         self.decisions: list[tuple[str, str, str]] = []
         self.inputs: list[Mapping[str, Any]] = []
         self.durations: list[float] = []
+        self.subject = ("run", "step")
         self._barrier = barrier
 
     async def attempt_started(self, attempt: int) -> None:

@@ -81,9 +81,11 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts ``python -c code args``; what still runs at the end is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start_(code: str, *args: object) -> subprocess.Popen[str]:
+    def start_(code: str, *args: object, stdin: int | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, "-W", "error", "-c", code, *map(str, args)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         started.append(process)
         return process
 

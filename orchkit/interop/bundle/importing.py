@@ -150,9 +150,9 @@ def _contradictions(
     """Members that show people something else than what the events say."""
     derived = {name: Member.of(name, data) for name, data in contents.members().items()}
     order = [*derived, names.ENVIRONMENT, *map(names.blob_name, contents.digests)]
-    for name in members:
-        if name not in order:
-            yield Problem(name, "is too much: nothing in the events names it")
+    extra = [name for name in members if name not in order]
+    for name in extra:
+        yield Problem(name, "is too much: nothing in the events names it")
     for name in order:
         if name not in members:
             yield Problem(name, "is missing")
@@ -160,7 +160,7 @@ def _contradictions(
             yield Problem(name, f"differs from what {names.EVENTS} says")
     if names.ENVIRONMENT in members:
         yield from _environment_problems(reader.read(names.ENVIRONMENT), contents)
-    in_order = [members[name] for name in order if name in members]
+    in_order = [members[name] for name in (*order, *extra) if name in members]
     expected = mf.made(contents.facts, in_order, manifest["export"])
     found = list(mf.differences(expected, manifest))
     yield from found

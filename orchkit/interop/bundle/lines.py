@@ -53,7 +53,12 @@ class NoEventError(Exception):
 
 
 def belongs_to_run(kind: str) -> bool:
-    """Whether an event of this kind is part of a run, not of the store that has recorded it."""
+    """Whether an event of this kind is part of a run, not of the store that has recorded it.
+
+    Keys and sessions stay where they are: a foreign file must not be able to settle or close one.
+    """
+    if kind == ev.SESSION_EXECUTION:  # that something was done in it, which the run did
+        return True
     return kind != ev.RUN_IMPORTED and not kind.startswith(_OF_THE_STORE)
 
 

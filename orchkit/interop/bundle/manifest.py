@@ -100,11 +100,9 @@ def members_in(manifest: Mapping[str, Any]) -> list[Member]:
     try:
         members = [Member(**member) for member in manifest["members"]]
     except (KeyError, TypeError):
-        raise NoManifestError("does not name its members properly") from None
-    if not all(map(_is_proper, members)):
-        raise NoManifestError("does not name its members properly")
-    found = {member.name for member in members}
-    if len(found) < len(members) or names.MANIFEST in found:
+        members = []
+    found = {member.name for member in members if _is_proper(member)}
+    if not members or len(found) < len(members) or names.MANIFEST in found:
         raise NoManifestError("does not name its members properly")
     return members
 

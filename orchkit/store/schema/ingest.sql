@@ -102,3 +102,13 @@ FROM (
     SELECT seq, ts, json_extract_string(payload, ['$.key', '$.name', '$.run_id']) AS p
     FROM batch WHERE kind = 'claim.replayed'
 );
+
+INSERT INTO breaker_change
+SELECT seq, ts, run_id, step_id, attempt, p[1], p[2], p[3], TRY_CAST(p[4] AS BIGINT), p[5],
+       coalesce(TRY_CAST(p[6] AS BOOLEAN), FALSE), TRY_CAST(p[7] AS BIGINT), j
+FROM (
+    SELECT seq, ts, run_id, step_id, attempt, json_extract_string(payload, [
+        '$.name', '$.from_state', '$.to_state', '$.generation', '$.reason', '$.manual', '$.until_us']) AS p,
+        json_extract(payload, '$.causes') AS j
+    FROM batch WHERE kind = 'breaker.transition'
+);

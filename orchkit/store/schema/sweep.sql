@@ -13,14 +13,18 @@ WITH RECURSIVE started AS (
 )
 SELECT s.run_id, s.seq, coalesce(b.top, s.run_id) AS top FROM started s LEFT JOIN below b ON b.run_id = s.run_id;
 
--- Runs on top, the newest first; over since their end, or since the last event of any of them.
+-- Runs on top, the newest first; over since their end, or since the last event of any of them, or since they were
+-- brought here from another store.
 CREATE OR REPLACE TEMP TABLE top_run AS
 WITH ended AS (SELECT run_id, ts FROM run_ends()), last AS (
     SELECT m.top, max(e.ts) AS ts FROM member m JOIN event e ON e.run_id = m.run_id
     WHERE m.top NOT IN (SELECT run_id FROM ended WHERE run_id IS NOT NULL) GROUP BY m.top
+), arrived AS (
+    SELECT run_id, max(ts) AS ts FROM run_import GROUP BY run_id
 )
-SELECT m.run_id, coalesce(e.ts, l.ts) AS over_us, row_number() OVER (ORDER BY m.seq DESC) AS place
+SELECT m.run_id, greatest(coalesce(e.ts, l.ts), a.ts) AS over_us, row_number() OVER (ORDER BY m.seq DESC) AS place
 FROM member m LEFT JOIN ended e ON e.run_id = m.run_id LEFT JOIN last l ON l.top = m.run_id
+    LEFT JOIN arrived a ON a.run_id = m.run_id
 WHERE m.run_id = m.top;
 
 CREATE OR REPLACE TEMP TABLE due AS

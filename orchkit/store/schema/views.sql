@@ -130,3 +130,8 @@ FROM claim_event GROUP BY request_id;
 -- Which recorded results are shared, and with whom: `how` is fork, cache or resume.
 CREATE OR REPLACE VIEW lineage AS
 SELECT run_id, step_id, how, source_run_id, source_step_id, at_us(ts) AS reused_at FROM step_source;
+
+CREATE OR REPLACE VIEW breaker_transitions AS
+SELECT seq, name AS breaker, from_state, to_state, reason, run_id, step_id, attempt, at_us(ts) AS "at", generation,
+       manual, at_us(until_us) AS until, as_json(causes) AS causes
+FROM breaker_change;

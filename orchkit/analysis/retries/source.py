@@ -1,0 +1,176 @@
+"""Where the attempts lie that are asked about, and which of them count: a store, a run, or a DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
+
+from orchkit.analysis.frames import Columns, typed_column
+from orchkit.analysis.retries.given import PLACES, Tables, answer_of, check
+from orchkit.errors import ParameterError, Problem, UnknownNameError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Origin = Literal["live", "imported", "simulated"]
+ORIGINS: tuple[Origin, ...] = ("live", "imported", "simulated")
+"""Runs that happened here, runs that were brought here from elsewhere, runs that were made up."""
+
+
+@runtime_checkable
+class Queryable(Protocol):
+    """A kit or a store: something that answers SQL over the history."""
+
+    def sql(self, query: str, params: Any = None) -> pd.DataFrame:
+        """Rows as a DataFrame."""
+        ...
+
+
+@runtime_checkable
+class OneRun(Protocol):
+    """A run that knows its store."""
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        ...
+
+    @property
+    def store(self) -> Queryable:
+        """Where it is read from."""
+        ...
+
+
+Source: TypeAlias = "Queryable | OneRun | pd.DataFrame"
+"""What every question is asked of: see the package."""
+
+
+class Selection(TypedDict, total=False):
+    """Which attempts count. Of a DataFrame all runs count: filter it before."""
+
+    runs: Iterable[str | OneRun]
+    """These runs alone, as ids or as runs; by default all."""
+    origins: Collection[Origin]
+    """Runs of these origins alone; by default ``live`` and ``imported``. Not asked of runs that are named."""
+    include_injected: bool
+    """Whether attempts count that failed because a fault was injected; by default they do. Where they do
+    not, the first attempt of a step is the first of those that are left."""
+
+
+ATTEMPTS = ("step_id", "attempt", "status")
+"""Columns that a DataFrame of attempts must have."""
+TIMES = (*ATTEMPTS, "started_at", "finished_at")
+"""The same for questions about time."""
+
+
+def ask(
+    source: Source,
+    query: str,
+    columns: Columns,
+    selection: Selection,
+    *,
+    params: Mapping[str, Any] | None = None,
+    needs: Sequence[str] = ATTEMPTS,
+    tables: Tables | None = None,
+) -> pd.DataFrame:
+    """The answer to a query that begins after common tables: the records that count.
+
+    ``a``, the attempts, has the columns ``run_id``, ``step_id`` (an empty text for single operations),
+    ``attempt``, ``status``, ``started_at``, ``finished_at``, ``duration_ms`` and ``error_type``; ``d``, the
+    decisions, has the first three, ``decision_point``, ``decision`` and ``input_data``; ``b``, the
+    transitions of circuit breakers, has the columns of their view.
+
+    Where the source is a DataFrame, ``needs`` are the columns that it must have, and ``tables`` the other
+    DataFrames; the source itself takes the place that is left, that of the attempts.
+
+    Raises `ParameterError` for a DataFrame without one of the columns, and for what is no source;
+    `UnknownNameError` for an unknown origin.
+    """
+    import pandas as pd
+
+    named = dict(params or {})
+    if isinstance(source, pd.DataFrame):
+        place = next(name for name in PLACES if name not in (tables or {}))
+        check(source, place, needs)
+        answer = answer_of({**(tables or {}), place: source}, f"WITH {_records(selection)}{query}", named)
+    else:
+        condition, own = _condition(source, selection)
+        whole = f"WITH {_records(selection, condition)}{query}"
+        answer = _store_of(source).sql(whole, own | named or None)
+    data = {name: typed_column(answer[name], kind) for name, kind in columns.items()}
+    return pd.DataFrame(data, index=pd.RangeIndex(len(answer)))
+
+
+def _store_of(source: Queryable | OneRun) -> Queryable:
+    store = source.store if isinstance(source, OneRun) else source
+    if not hasattr(store, "sql"):
+        hint = "ask a kit, a store, a run or a DataFrame"
+        raise ParameterError("retry analytics", [Problem("source", f"is a {type(source).__name__}", hint)])
+    return store
+
+
+# --- which attempts ------------------------------------------------------------------------
+
+
+def _records(selection: Selection, condition: str = "") -> str:
+    """The common tables ``a``, ``d`` and ``b``."""
+    clause = f" WHERE {condition}" if condition else ""
+    ctes, kept = "", ""
+    if not selection.get("include_injected", True):
+        ctes, kept = _INJECTED, " ANTI JOIN injected USING (run_id, step_id, attempt)"
+    # Left to itself, DuckDB would write each down, with all rows that any of its uses may want.
+    return f"""{ctes}
+    a AS NOT MATERIALIZED (SELECT * FROM ({_A}{clause}){kept}),
+    d AS NOT MATERIALIZED (SELECT * FROM ({_D}{clause}){kept}),
+    b AS NOT MATERIALIZED ({_B}{clause})"""  # noqa: S608 - nothing in these texts comes from outside
+
+
+_A = """
+    SELECT run_id, coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt, status,
+           started_at, finished_at, duration_ms, error_type
+    FROM attempts"""
+_D = """
+    SELECT coalesce(run_id, '') AS run_id, coalesce(step_id, '') AS step_id,
+           CAST(attempt AS BIGINT) AS attempt, decision_point, decision, input_data
+    FROM decision_traces"""
+_B = """
+    SELECT seq, breaker, from_state, to_state, reason, coalesce(run_id, '') AS run_id,
+           coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt, "at"
+    FROM breaker_transitions"""
+_INJECTED = """
+injected AS MATERIALIZED (
+    SELECT run_id, coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt
+    FROM (SELECT * FROM events
+          WHERE kind = 'attempt.finished' AND contains(CAST(payload AS VARCHAR), '"injected"'))
+    WHERE (payload ->> '$.injected') = 'true'
+),"""
+# Asked for by itself and not joined: nearly always there are no such runs, and nothing to compare then.
+_NOT_LIVE = """
+SELECT run_id, CASE WHEN bool_or(simulated) THEN 'simulated' ELSE 'imported' END AS origin
+FROM (
+    SELECT run_id, coalesce(payload ->> '$.simulated', 'false') <> 'false' AS simulated,
+           coalesce(payload ->> '$.imported', 'false') <> 'false' AS imported
+    FROM events WHERE kind = 'run.started'
+    UNION ALL
+    SELECT run_id, FALSE, TRUE FROM events WHERE kind = 'run.imported'
+)
+GROUP BY run_id HAVING bool_or(simulated) OR bool_or(imported)"""
+
+
+def _condition(source: Queryable | OneRun, selection: Selection) -> tuple[str, dict[str, Any]]:
+    """What selects the records of the runs that count, and the values of its parameters."""
+    runs = [source] if isinstance(source, OneRun) else selection.get("runs")
+    if runs is not None:
+        ids = [run if isinstance(run, str) else run.id for run in runs]
+        return "run_id IN (SELECT unnest($runs))", {"runs": ids}
+    wanted = set(selection.get("origins", ("live", "imported")))
+    for origin in wanted.difference(ORIGINS):
+        raise UnknownNameError("origin of runs", origin, ORIGINS)
+    if wanted == set(ORIGINS):
+        return "", {}
+    others = _store_of(source).sql(_NOT_LIVE)
+    listed = others.run_id[others.origin.isin(wanted) ^ ("live" in wanted)].tolist()
+    if "live" not in wanted:
+        return "run_id IN (SELECT unnest($runs))", {"runs": listed}
+    # What belongs to no run has the empty text as its run, which is not in the list.
+    return ("coalesce(run_id, '') NOT IN (SELECT unnest($runs))", {"runs": listed}) if listed else ("", {})
