@@ -79,7 +79,7 @@ class Answered:
 class KeyedJob:
     """A run under an idempotency key: begins once the key is ours, if it is not answered by then."""
 
-    def __init__(self, asked: Asked, execution: Execution, go_on: Callable[[str], Execution | None]) -> None:
+    def __init__(self, asked: Asked, execution: Execution, go_on: Callable[[str], Execution]) -> None:
         self._asked, self._execution, self._go_on = asked, execution, go_on
         self._once = Once(execution.orchestrator.store)
         self._waiting: asyncio.Task[WorkflowResult] | None = None
@@ -120,13 +120,10 @@ class KeyedJob:
 
     async def _chosen(self, granted: Granted) -> Execution:
         """The execution that is to run: the one that was asked for, or the one that its owner left behind."""
-        execution: Execution | None = None
+        execution = self._execution
         if granted.goes_on:
             # The record is in the history: reading it must not hold up what else runs on this loop.
             execution = await asyncio.to_thread(self._go_on, granted.claim.run_id)
-        if execution is None:
-            execution = self._execution
-            execution.run_id = execution.recorder.run_id = granted.claim.run_id
         execution.choices.append(granted.decision)
         execution.settle = lambda result: self._settle(granted.claim, result)
         return execution

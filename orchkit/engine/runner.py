@@ -110,10 +110,10 @@ class WorkflowEngine:
         if (replay := Once(store).recorded(asked)) is not None:
             return Answered(replayed(store, replay))
 
-        def go_on(run_id: str) -> Execution | None:
+        def go_on(run_id: str) -> Execution:
             states = {found: fold(events) for found, events in store.events_below(run_id).items()}
             if run_id not in states:  # its process ended before anything was written
-                return None
+                return Execution(self.orchestrator, compiled, options, run_id=run_id)
             return going_on(self.orchestrator, compiled, RecordedRun(states, run_id), "rerun")
 
         return KeyedJob(asked, Execution(self.orchestrator, compiled, options), go_on)
