@@ -76,6 +76,9 @@ class Sizes:
     runs: int = 300
     naps: int = 100
     retries: int = 200
+    repeats: int = 1_000
+    log: int = 1_000_000
+    """Events."""
     ingest: int = 50_000
     """Steps."""
     history: int = 1_000_000
@@ -96,6 +99,8 @@ TINY = Sizes(
     runs=3,
     naps=5,
     retries=5,
+    repeats=5,
+    log=400,
     ingest=200,
     history=3_000,
     imports=1,
@@ -154,8 +159,10 @@ def sections(sizes: Sizes) -> list[Section]:
         _growth(sizes),
         _during_ingest(sizes),
         *(race.section() for race in _others(sizes)),
+        _repeats(sizes),
         _imports(sizes),
         _ingest(sizes),
+        _reopen(sizes),
         _history(sizes),
     ]
 
@@ -192,12 +199,51 @@ def _others(sizes: Sizes) -> Iterator[Race]:
         sizes.fan,
         targets={"sync": Target(0.1, "≤ 0.1 s")},
     )
-    yield Race("W3", f"W3  {sizes.runs:,} runs × 5 steps, one after the other", "runs", sizes.runs)
+    runs = {"sync": Target(0.5, "≤ 0.5 s")}
+    yield Race(
+        "W3", f"W3  {sizes.runs:,} runs × 5 steps, one after the other", "runs", sizes.runs, targets=runs
+    )
     napping = {"sync": Target(0.06, "≤ 0.06 s")}
     naps = f"W4  {sizes.naps:,} parallel sleeps of 50 ms"
     yield Race("W4", f"{naps}, async functions", "naps", sizes.naps, targets=napping)
     yield Race("W4", f"{naps}, sync functions", "naps_sync", sizes.naps)
-    yield Race("W5", f"W5  {sizes.retries:,} steps that fail twice, then succeed", "retries", sizes.retries)
+    retries = {"sync": Target(0.2, "≤ 0.2 s")}
+    yield Race(
+        "W5",
+        f"W5  {sizes.retries:,} steps that fail twice, then succeed",
+        "retries",
+        sizes.retries,
+        targets=retries,
+    )
+
+
+def _repeats(sizes: Sizes) -> Section:
+    warm, cold = Target(30.0, "≤ 30 µs"), Target(60.0, "≤ 60 µs")
+    lines = (
+        Line("orchestrator.execute, the same key", "pipeline_warm", "µs", target=warm),
+        Line("   … another key each time", "pipeline_cold", "µs", target=cold),
+        Line("kit.run, the same key", "run_warm", "µs", target=warm),
+        Line("   … another key each time", "run_cold", "µs", target=cold),
+        Line("await kit.execute, the same key", "await_warm", "µs", target=warm),
+    )
+    cases = [Case(Task("repeats", "", "repeats", sizes.repeats), lines)]
+    for name, variant in (("DBOS", "default"), ("DBOS, WAL", "wal")):
+        task = Task("with_dbos", variant, "repeats", sizes.repeats)
+        cases.append(Case(task, (Line(name, unit="µs", scale=1e6 / sizes.repeats),), peer=True))
+    title = f"W6  {sizes.repeats:,} repeats of a completed key"
+    return Section("W6", title, tuple(cases))
+
+
+def _reopen(sizes: Sizes) -> Section:
+    lines = (
+        Line("open", "open_ms", "ms"),
+        Line("the first question, all ingested before", "first_s", "s"),
+        Line("open again, the log empty", "emptied_ms", "ms"),
+    )
+    case = Case(Task("reopen", "", "reopen", sizes.log), lines)
+    return Section(
+        "reopen", f"A store with {sizes.log:,} events in its log", (case,), at_most=sizes.most_rounds
+    )
 
 
 def _growth(sizes: Sizes) -> Section:

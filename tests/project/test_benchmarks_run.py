@@ -47,8 +47,10 @@ def test_every_row_has_numbers(tiny: tuple[str, list[dict[str, Any]]]) -> None:
         "W3",
         "W4",
         "W5",
+        "W6",
         "W7",
         "ingest",
+        "reopen",
         "history",
     }
     for row in rows:
