@@ -198,6 +198,11 @@ class StepScope:
         """Put on the record what code inside the step says; see `TraceScope`."""
         self.recorder.event(kind, payload, self.step_id, self.attempt)
 
+    @property
+    def subject(self) -> tuple[str | None, str | None]:
+        """The run and the step."""
+        return self.recorder.run_id, self.step_id
+
     async def attempt_started(self, attempt: int) -> None:
         """Record the start of an attempt, durably: after a crash the record says what was in doubt."""
         self.attempt = attempt
