@@ -152,8 +152,8 @@ def _mark(culprit: str, targets: Mapping[str, list[str]], found: dict[str, list[
 
 
 def span_ms(start_us: int | None, end_us: int | None) -> float | None:
-    """Milliseconds between two times; None when one is not known."""
-    return None if start_us is None or end_us is None else (end_us - start_us) / 1000
+    """Milliseconds between two times, 0 when the clock was set back; None when one is not known."""
+    return None if start_us is None or end_us is None else max(0, end_us - start_us) / 1000
 
 
 def evidence_ids(decision: DecisionState) -> list[str]:

@@ -446,7 +446,7 @@ class Execution:
         error = self._error or next(
             (r.error for r in self.results.values() if r.status == "failed"), self._stopped
         )
-        self.recorder.run_finished(self._status, error, finished_us - started_us)
+        self.recorder.run_finished(self._status, error, max(0, finished_us - started_us))
         result = WorkflowResult(
             self.run_id,
             self.workflow.workflow_id,

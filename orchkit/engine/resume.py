@@ -108,8 +108,14 @@ def resumed(
         raise ExecutionError(f"{run.run_id} belongs to {state.parent_run_id}: resume that one")
     if state.status == "success":
         return recorded_result(state)
-    for open_run in orchestrator.store.open_runs.all():
-        if open_run.run_id == run.run_id and not open_run.cut_off:
+    if state.imported is not None:
+        hint = "fork it: the fork shares its results and goes on from them"
+        raise ExecutionError(
+            f"{run.run_id} was imported, and goes on in the store that it is of, or never: {hint}"
+        )
+    open_runs = orchestrator.store.open_runs
+    for open_run in open_runs.all():
+        if open_run.run_id == run.run_id and not open_runs.is_cut_off(open_run):
             raise RunInProgressError(run.run_id, str(open_run.process))
     compiled = compiled_cache.get(workflow or run.workflow())
     return going_on(orchestrator, compiled, run, on_change)

@@ -188,7 +188,7 @@ class WorkflowEngine:
 
         Raises:
             UnknownNameError: There is no such run.
-            ExecutionError: It is not the run of a workflow, or part of another run.
+            ExecutionError: It is not the run of a workflow, or part of another run, or was imported.
             RunInProgressError: It is still going on.
             CodeChangedError: With ``on_change="error"``: what was edited.
             WorkflowValidationError: Its tools are not there any more, or do not fit.

@@ -63,10 +63,10 @@ class StepResult:
 
     @property
     def duration_ms(self) -> float | None:
-        """Milliseconds from scheduled to ended, waits included."""
+        """Milliseconds from scheduled to ended, waits included; 0 when the clock was set back in between."""
         if self.started_us is None or self.finished_us is None:
             return None
-        return (self.finished_us - self.started_us) / 1000
+        return max(0, self.finished_us - self.started_us) / 1000
 
     def __repr__(self) -> str:
         shown = {
@@ -118,8 +118,8 @@ class WorkflowResult(Displayable):
 
     @property
     def duration_ms(self) -> float | None:
-        """Milliseconds from start to end."""
-        return None if self.finished_us is None else (self.finished_us - self.started_us) / 1000
+        """Milliseconds from start to end; 0 when the clock was set back in between."""
+        return None if self.finished_us is None else max(0, self.finished_us - self.started_us) / 1000
 
     @property
     def outputs(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,11 +28,16 @@ class Holder:
         return f"process {self.pid} on {self.host}"
 
 
+_holding: weakref.WeakSet[Lease] = weakref.WeakSet()
+"""The leases that are held in this process."""
+
+
 class Lease:
     """One name, one holder at a time; a dead or silent holder loses it.
 
     Acquiring is a compare-and-set inside one write transaction of the log: SQLite lets one process
-    at a time through, so two can never both find the lease free.
+    at a time through, so two can never both find the lease free. Who holds it in this process loses it to
+    nobody here, however late it is: DuckDB would let both into the file.
     """
 
     def __init__(self, log: SqliteLog, name: str, clock: Clock, *, ttl_s: float = 10.0) -> None:
@@ -55,11 +61,16 @@ class Lease:
                 "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, NULL)",
                 (self._name, self._owner, os.getpid(), self._host, now + self._ttl_us),
             )
+            _holding.add(self)
         return None
 
     def _may_take(self, holder: Holder, now: int) -> bool:
-        if holder.owner == self._owner or holder.expires_us < now:
+        if holder.owner == self._owner:
             return True
+        if holder.host == self._host and holder.pid == os.getpid():
+            return all(lease._owner != holder.owner for lease in tuple(_holding))
+        if not now <= holder.expires_us <= now + 2 * self._ttl_us:
+            return True  # it is over, or the clock was set back since it was taken
         return holder.host == self._host and not process_alive(holder.pid)
 
     def renew(self) -> bool:
@@ -89,6 +100,7 @@ class Lease:
 
     def release(self) -> None:
         """Give it back; harmless when it is not ours any more."""
+        _holding.discard(self)
         with self._log.exclusive() as connection:
             connection.execute("DELETE FROM lease WHERE name = ? AND owner = ?", (self._name, self._owner))
 

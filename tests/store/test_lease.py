@@ -52,6 +52,8 @@ def test_a_lease_runs_out(log: SqliteLog) -> None:
     clock = FakeClock()
     first, second = Lease(log, "a", clock, ttl_s=10), Lease(log, "a", clock, ttl_s=10)
     first.acquire()
+    with log.exclusive() as connection:
+        connection.execute("UPDATE lease SET host = 'elsewhere'")
     clock.advance(9)
     first.renew()
     clock.advance(9)

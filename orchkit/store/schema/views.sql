@@ -1,5 +1,8 @@
 -- What people query. JSON nulls become SQL NULLs; times are TIMESTAMP WITH TIME ZONE; durations milliseconds.
 CREATE OR REPLACE MACRO at_us(us) AS make_timestamptz(us);
+-- Of two moments on the clock of the wall, which may have been set back in between.
+CREATE OR REPLACE MACRO span_ms(since_us, until_us) AS
+    CASE WHEN until_us < since_us THEN 0.0 ELSE (until_us - since_us) / 1000.0 END;
 CREATE OR REPLACE MACRO as_json(text) AS CAST(nullif(text, 'null') AS JSON);
 
 CREATE OR REPLACE VIEW events AS
@@ -40,7 +43,7 @@ WITH first_start AS (
 SELECT s.run_id, s.kind, s.name, s.workflow_id, s.definition_hash,
        coalesce(e.status, CASE WHEN g.last_kind = 'run.paused' THEN 'paused' ELSE 'running' END) AS status,
        s.user_id, s.session_id, s.casefile_id, s.request_id, s.durability, s.parent_run_id, s.parent_step_id,
-       at_us(s.ts) AS started_at, at_us(e.ts) AS finished_at, (e.ts - s.ts) / 1000.0 AS duration_ms, e.error,
+       at_us(s.ts) AS started_at, at_us(e.ts) AS finished_at, span_ms(s.ts, e.ts) AS duration_ms, e.error,
        coalesce(t.pid, s.pid) AS pid, coalesce(t.host, s.host) AS host,
        CASE WHEN t.pid IS NULL THEN s.born ELSE t.born END AS born, s.source_run_id,
        -- Until it is taken up here, its process is one that another store has named.
@@ -69,7 +72,7 @@ WHERE e.kind = 'attempt.started' AND (a.seq IS NULL OR a.seq < e.seq) AND (o.ope
 
 CREATE OR REPLACE VIEW steps AS
 SELECT f.run_id, f.step_id, f.name, f.node_type, s.parent, f.status, f.attempts,
-       at_us(f.started_us) AS scheduled_at, at_us(f.ts) AS finished_at, (f.ts - f.started_us) / 1000.0 AS duration_ms,
+       at_us(f.started_us) AS scheduled_at, at_us(f.ts) AS finished_at, span_ms(f.started_us, f.ts) AS duration_ms,
        as_json(s.input) AS input, as_json(f.output) AS output, f.error, f.error_type, f.reason
 FROM last_step_ends() f LEFT JOIN last_step_starts() s ON s.run_id = f.run_id AND s.step_id = f.step_id
 WHERE s.seq IS NULL OR f.seq > s.seq
