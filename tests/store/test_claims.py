@@ -466,6 +466,22 @@ def test_the_record_counts_executions_also_after_a_sweep(world: World) -> None:
     assert world.store.query("SELECT executions FROM idempotency_keys") == [(3,)]
 
 
+def test_a_replay_that_is_told_late_belongs_to_its_execution(
+    open_store: Callable[..., Store], clock: FakeClock
+) -> None:
+    """A process that commits its replays after others executed anew does not make the old name the key's."""
+    ours, theirs = open_store(clock=clock), open_store(clock=clock)
+    claim = ours.claims.acquire(WANTED, "run_1").claim
+    ours.claims.settle(claim, COMPLETED, result="1")
+    ours.commit()
+    theirs.claims.replayed(theirs.claims.acquire(WANTED, "run_x").claim)
+    clock.advance(3600)
+    ours.claims.acquire(replace(WANTED, name="parcels", fingerprint="other"), "run_2")
+    theirs.commit()
+    rows = ours.query("SELECT orchestrator_name, fingerprint, replays, executions FROM idempotency_keys")
+    assert rows == [("parcels", "other", 1, 2)]
+
+
 # --- the input that a key is bound to ---------------------------------------------------------------
 
 

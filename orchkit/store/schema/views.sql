@@ -116,7 +116,7 @@ HAVING bool_or(kind = 'session.created');
 
 -- One row per key, as it stands. What became of a key before (expired, failed, taken over) is in the events.
 CREATE OR REPLACE VIEW idempotency_keys AS
-SELECT request_id, arg_max(orchestrator_name, seq) AS orchestrator_name,
+SELECT request_id, arg_max(orchestrator_name, seq) FILTER (kind = 'acquired') AS orchestrator_name,
        arg_max(status, seq) FILTER (kind <> 'replayed') AS status,
        arg_max(fingerprint, seq) FILTER (kind = 'acquired') AS fingerprint,
        arg_max(run_id, seq) FILTER (kind = 'acquired') AS run_id,
