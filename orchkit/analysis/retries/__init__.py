@@ -5,9 +5,9 @@ Every question is asked of
 - a kit or a store: all runs, or those that ``runs=`` names or ``origins=`` selects (``live``, ``imported``,
   ``simulated``; by default all but what was simulated);
 - a run;
-- a DataFrame of attempts: ``step_id``, ``attempt`` and ``status`` as `orchkit.Run.attempts` has them, ``run_id``
-  where there are several runs, ``started_at``, ``finished_at`` and ``duration_ms`` for questions about time,
-  ``error_type``, ``injected``, and ``tool`` and ``workflow`` to group by, if there are any.
+- a DataFrame of attempts: ``step_id``, ``attempt`` and ``status`` as `orchkit.Run.attempts` has them,
+  ``run_id`` where there are several runs, ``started_at``, ``finished_at`` and ``duration_ms`` for questions
+  about time, ``error_type``, ``injected``, and ``tool`` and ``workflow`` to group by, if there are any.
 
 ``include_injected=False`` leaves out attempts that failed because a fault was injected. The answers are
 DataFrames with documented columns; times are UTC, durations milliseconds. The same SQL answers for all three:

@@ -26,8 +26,9 @@ class Grouping:
 
     @property
     def group_by(self) -> str:
-        """The clause; nothing where there is one row for all."""
-        return f" GROUP BY {', '.join(self.names)}" if self.names else ""
+        """The clause, by place: what is joined may have columns of the same names; nothing for one row of all."""
+        places = ", ".join(str(place) for place in range(1, len(self.names) + 1))
+        return f" GROUP BY {places}" if places else ""
 
     @property
     def partition_by(self) -> str:

@@ -73,7 +73,7 @@ def waits(
     query = f"""{_WAITED}{group.ctes}, spread AS (
         SELECT {group.keys}x.basis, count(*) AS waits, sum(x.ms) AS total_ms, avg(x.ms) AS mean_ms,
                quantile_cont(x.ms, [0.5, 0.9, 0.99]) AS q, max(x.ms) AS max_ms
-        FROM waited x{group.joins} GROUP BY {keys}
+        FROM waited x{group.joins} GROUP BY ALL
     )
     SELECT *, q[1] AS p50_ms, q[2] AS p90_ms, q[3] AS p99_ms FROM spread ORDER BY {keys}"""  # noqa: S608
     columns = {**group.columns, **_WAITS}
