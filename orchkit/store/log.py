@@ -406,6 +406,9 @@ class SqliteLog:
                 return
             try:
                 self.commit()
+            except StoreError as error:
+                error.add_note(f"{self.pending:,} events that were not yet acknowledged are dropped")
+                raise
             finally:
                 self._closed = True
                 self._file.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,42 @@ from orchkit.store.store import Store
 from orchkit.testing import FakeClock
 
 PATIENCE_S = 30.0
+
+
+class SmallDisk:
+    """A file system of a few megabytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._mount("-t", "tmpfs", "-o", "size=8m", "tmpfs")
+
+    def fill(self, leave: int = 0) -> None:
+        """Take all of the space but so many bytes."""
+        with (self.folder / "other").open("wb") as file:
+            file.write(bytes(max(0, shutil.disk_usage(self.folder).free - leave)))
+
+    def grow(self) -> None:
+        """Make room."""
+        self._mount("-o", "remount,size=256m")
+
+    def remove(self) -> None:
+        """Take it away again."""
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
+
+    def _mount(self, *options: str) -> None:
+        subprocess.run(["mount", *options, self.folder], check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, require: Callable[[str], str]) -> Iterator[SmallDisk]:
+    """A small disk; only root may make one."""
+    require("mount")
+    try:
+        disk = SmallDisk(tmp_path)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no small file system can be mounted here: {error.stderr.decode().strip()}")
+    yield disk
+    disk.remove()
 
 
 @pytest.fixture
