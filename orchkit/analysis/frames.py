@@ -49,6 +49,7 @@ STEPS: Columns = {
     "error": "maybe",
     "error_type": "maybe",
     "reason": "maybe",
+    "source_run_id": "maybe",
 }
 ATTEMPTS: Columns = {
     "step_id": "text",
@@ -60,6 +61,7 @@ ATTEMPTS: Columns = {
     "error": "maybe",
     "error_type": "maybe",
     "abandoned": "bool",
+    "injected": "bool",
 }
 DECISIONS: Columns = {
     "seq": "int",
@@ -98,6 +100,20 @@ EVENTS: Columns = {
     "attempt": "int",
     "payload": "json",
 }
+LINEAGE: Columns = {
+    "step_id": "text",
+    "how": "text",
+    "source_run_id": "text",
+    "source_step_id": "text",
+    "reused_at": "time",
+}
+SHARED: Columns = {
+    "step_id": "text",
+    "how": "text",
+    "used_by": "text",
+    "used_in": "text",
+    "reused_at": "time",
+}
 RUNS: Columns = {
     "run_id": "text",
     "kind": "text",
@@ -116,12 +132,18 @@ RUNS: Columns = {
     "durability": "maybe",
     "parent_run_id": "maybe",
     "parent_step_id": "maybe",
+    "source_run_id": "maybe",
     "pid": "int",
     "host": "maybe",
+    "born": "maybe",
     "imported": "bool",
 }
 RUN_FILTERS = tuple(name for name, kind in RUNS.items() if kind in ("text", "maybe") and name != "error")
 """What `runs` can be filtered by."""
+_STEPS = """(
+SELECT s.*, l.source_run_id FROM steps s LEFT JOIN (
+    SELECT run_id, step_id, arg_max(source_run_id, reused_at) AS source_run_id FROM lineage GROUP BY ALL
+) l ON l.run_id = s.run_id AND l.step_id = s.step_id)"""
 
 
 def steps(store: Readable, run_id: str) -> pd.DataFrame:
@@ -143,13 +165,14 @@ def steps(store: Readable, run_id: str) -> pd.DataFrame:
     error          object    ``Type: message`` of the last error, else None
     error_type     object    its qualified type
     reason         object    why it was skipped or cancelled, else None
+    source_run_id  object    the run whose recorded result this is; None: it is the step's own
     =============  ========  ===============================================================
 
     A datetime is its ISO text here, a DataFrame or an array its encoded bytes;
     ``run.step(step_id).output`` gives the Python value back. The status is what is on record: in a run that
     was cut off (`orchkit.Run.cut_off`) ``running`` means that the step was running then.
     """
-    return _of_run(store, "steps", STEPS, run_id, "scheduled_at NULLS LAST, finished_at NULLS LAST, step_id")
+    return _of_run(store, _STEPS, STEPS, run_id, "scheduled_at NULLS LAST, finished_at NULLS LAST, step_id")
 
 
 def attempts(store: Readable, run_id: str) -> pd.DataFrame:
@@ -160,13 +183,15 @@ def attempts(store: Readable, run_id: str) -> pd.DataFrame:
     ===========  ========  ============================================================
     step_id      str       whose attempt
     attempt      Int64     number from 1
-    status       str       ``running``, ``success``, ``failed``, ``timeout``, ``cancelled``
+    status       str       ``running``, ``success``, ``failed``, ``timeout``, ``cancelled``; or ``in_doubt``:
+                           its process ended, so that nobody knows whether it took effect
     started_at   datetime  begin
     finished_at  datetime  end
     duration_ms  float64   time of this attempt alone
     error        object    ``Type: message``, else None
     error_type   object    its qualified type
     abandoned    bool      overran its timeout in a thread; its late result was discarded
+    injected     bool      failed because a fault was injected
     ===========  ========  ============================================================
     """
     return _of_run(store, "attempts", ATTEMPTS, run_id, "started_at, step_id, attempt")
@@ -219,6 +244,40 @@ def evidence(store: Readable, run_id: str) -> pd.DataFrame:
     return _of_run(store, "evidence_bundles", EVIDENCE, run_id, "seq")
 
 
+def lineage(store: Readable, run_id: str) -> pd.DataFrame:
+    """The steps of a run that show recorded results of other runs, one row each.
+
+    ==============  ========  ==================================================================
+    column          dtype     meaning
+    ==============  ========  ==================================================================
+    step_id         str       the step that was not run
+    how             str       ``fork``: the run was forked from that one; ``cache``: the same code and input
+    source_run_id   str       whose result it is
+    source_step_id  str       and of which step
+    reused_at       datetime  when
+    ==============  ========  ==================================================================
+    """
+    return _of_run(store, "lineage", LINEAGE, run_id, "reused_at, step_id")
+
+
+def shared(store: Readable, run_id: str) -> pd.DataFrame:
+    """The other direction: who else shows results of this run, one row per result and run.
+
+    =============  ========  ==================================================================
+    column         dtype     meaning
+    =============  ========  ==================================================================
+    step_id        str       the step of this run whose result it is
+    how            str       ``fork`` or ``cache``, as in `lineage`
+    used_by        str       the other run
+    used_in        str       its step
+    reused_at      datetime  when
+    =============  ========  ==================================================================
+    """
+    view = "(SELECT source_run_id AS run_id, source_step_id AS step_id, how, run_id AS used_by, "
+    view += "step_id AS used_in, reused_at FROM lineage)"
+    return _of_run(store, view, SHARED, run_id, "reused_at, used_by, step_id")
+
+
 def events(store: Readable, run_id: str) -> pd.DataFrame:
     """The raw events of a run in order, one row each.
 
@@ -258,8 +317,10 @@ def runs(store: Readable, *, sub_runs: bool = True, limit: int | None = None, **
     workflow_id, definition_hash    object    what was run
     durability                      object    ``sync``, ``async`` or ``exit``
     parent_run_id, parent_step_id   object    for the run of a sub-workflow: the step it is
-    pid                             Int64     in which process it ran
+    source_run_id                   object    for a fork: the run that it was forked from
+    pid                             Int64     in which process it ran, or runs since it was resumed
     host                            object    on which machine
+    born                            object    tells that process from a later one of the same number
     imported                        bool      came from another store, and was not taken up here
     ==============================  ========  ================================================
 

@@ -31,7 +31,8 @@ COLUMNS = {
         output JSON, error VARCHAR, error_type VARCHAR, reason VARCHAR""",
     "attempts": """
         run_id VARCHAR, step_id VARCHAR, attempt INTEGER, status VARCHAR, started_at TIMESTAMPTZ,
-        finished_at TIMESTAMPTZ, duration_ms DOUBLE, error VARCHAR, error_type VARCHAR, abandoned BOOLEAN""",
+        finished_at TIMESTAMPTZ, duration_ms DOUBLE, error VARCHAR, error_type VARCHAR, abandoned BOOLEAN,
+        injected BOOLEAN""",
     "decision_traces": """
         seq BIGINT, run_id VARCHAR, request_id VARCHAR, step_id VARCHAR, attempt INTEGER,
         sequence_number BIGINT, decision_point VARCHAR, decision VARCHAR, rationale VARCHAR,
@@ -187,13 +188,14 @@ def test_attempts_in_every_state(memory: Store, emit: Emit) -> None:
     """Attempts that ended, with their times and errors, and those that are under way in an open run."""
     emit("run.started", **START_RUN[1])
     emit("attempt.started", "run_1", "a", 1)
-    ended = {"status": "timeout", "error": "too long", "error_type": "TimeoutError", "abandoned": True}
+    ended = {"status": "timeout", "error": "too long", "error_type": "TimeoutError"}
+    ended |= {"abandoned": True, "injected": True}
     emit("attempt.finished", "run_1", "a", 1, **ended, started_us=START_US + SECOND, duration_us=1_500)
     emit("attempt.started", "run_1", "a", 2)
     emit("attempt.started", "run_2", "a", 1)  # of a run that is not known
     assert memory.query("SELECT * FROM attempts ORDER BY attempt") == [
-        ("run_1", "a", 1, "timeout", at(1), at(2), 1.5, "too long", "TimeoutError", True),
-        ("run_1", "a", 2, "running", at(3), None, None, None, None, False),
+        ("run_1", "a", 1, "timeout", at(1), at(2), 1.5, "too long", "TimeoutError", True, True),
+        ("run_1", "a", 2, "running", at(3), None, None, None, None, False, False),
     ]
     emit("run.resumed")
     emit("attempt.started", "run_1", "a", 1)

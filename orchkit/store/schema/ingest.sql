@@ -49,10 +49,10 @@ FROM (
 
 INSERT INTO attempt_end
 SELECT seq, ts, run_id, step_id, attempt, p[1], TRY_CAST(p[2] AS BIGINT), TRY_CAST(p[3] AS BIGINT), p[4], p[5],
-       coalesce(TRY_CAST(p[6] AS BOOLEAN), FALSE)
+       coalesce(TRY_CAST(p[6] AS BOOLEAN), FALSE), coalesce(TRY_CAST(p[7] AS BOOLEAN), FALSE)
 FROM (
     SELECT seq, ts, run_id, step_id, attempt, json_extract_string(payload, [
-        '$.status', '$.started_us', '$.duration_us', '$.error', '$.error_type', '$.abandoned']) AS p
+        '$.status', '$.started_us', '$.duration_us', '$.error', '$.error_type', '$.abandoned', '$.injected']) AS p
     FROM batch WHERE kind = 'attempt.finished'
 );
 

@@ -54,11 +54,11 @@ FROM first_start s LEFT JOIN run_ends() e ON e.run_id = s.run_id LEFT JOIN gate 
 -- An attempt without an end goes on, or it was under way when its process ended: then it is in doubt.
 CREATE OR REPLACE VIEW attempts AS
 SELECT run_id, step_id, attempt, status, at_us(started_us) AS started_at, at_us(ts) AS finished_at,
-       duration_us / 1000.0 AS duration_ms, error, error_type, abandoned
+       duration_us / 1000.0 AS duration_ms, error, error_type, abandoned, coalesce(injected, FALSE) AS injected
 FROM attempt_end
 UNION ALL
 SELECT e.run_id, e.step_id, e.attempt, CASE WHEN e.seq < o.taken_up THEN 'in_doubt' ELSE 'running' END, at_us(e.ts),
-       NULL, NULL, NULL, NULL, FALSE
+       NULL, NULL, NULL, NULL, FALSE, FALSE
 FROM event e JOIN (
     SELECT run_id, max(seq) AS taken_up, bool_or(open) AS open
     FROM (SELECT run_id, NULL AS seq, TRUE AS open FROM open_runs()
@@ -130,9 +130,13 @@ SELECT request_id, arg_max(orchestrator_name, seq) FILTER (kind = 'acquired') AS
        count(*) FILTER (kind = 'acquired' AND reason IS DISTINCT FROM 'taken over') AS executions
 FROM claim_event GROUP BY request_id;
 
--- Which recorded results are shared, and with whom: `how` is fork, cache or resume.
+-- Which recorded results are shared, and with whom: `how` is fork or cache. In a run that was taken up again such a step
+-- may have run itself since.
 CREATE OR REPLACE VIEW lineage AS
-SELECT run_id, step_id, how, source_run_id, source_step_id, at_us(ts) AS reused_at FROM step_source;
+SELECT x.run_id, x.step_id, x.how, x.source_run_id, x.source_step_id, at_us(x.ts) AS reused_at
+FROM step_source x
+WHERE x.run_id NOT IN (FROM resumed_runs())
+   OR NOT EXISTS (SELECT 1 FROM step_start s WHERE s.run_id = x.run_id AND s.step_id = x.step_id AND s.seq > x.seq);
 
 CREATE OR REPLACE VIEW breaker_transitions AS
 SELECT seq, name AS breaker, from_state, to_state, reason, run_id, step_id, attempt, at_us(ts) AS "at", generation,
