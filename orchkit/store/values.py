@@ -50,8 +50,14 @@ def _text(data: Any) -> str:
     return base64.b64encode(bytes(data)).decode()
 
 
+# By name, and no others: a record may come from elsewhere, and is not to name what is called.
+_PATHS: Mapping[str, type[pathlib.PurePath]] = {
+    kind.__name__: kind for kind in (pathlib.PurePath, pathlib.PurePosixPath, pathlib.PureWindowsPath)
+}
+
+
 def _decode_path(value: str, kind: str | None) -> pathlib.PurePath:
-    return pathlib.Path(value) if kind is None else getattr(pathlib, kind)(value)
+    return pathlib.Path(value) if kind is None else _PATHS[kind](value)
 
 
 def _stable(items: Iterable[Any]) -> list[Any]:

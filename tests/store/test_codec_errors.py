@@ -137,6 +137,21 @@ def test_an_unknown_note() -> None:
         codec.unpack({"a": 1}, [[["a"], "quaternion"]])
 
 
+@pytest.mark.parametrize(
+    "note",
+    [["path", "os"], ["path", "warnings"], ["model", "subprocess:Popen"], ["dataclass", "builtins:exec"],
+     ["enum", "builtins:print"], ["namedtuple", "os:system"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_record_names_no_code_to_call(note: list[str]) -> None:
+    """Records come from elsewhere, too: a note makes values of the kinds that are stored, and nothing else."""
+    try:
+        found = codec.unpack({"a": ["x"]}, [[["a"], *note]])
+    except CodecError:
+        return
+    assert found["a"] in (["x"], ("x",))
+
+
 def test_json_that_is_not_packed() -> None:
     """Something that is not JSON-able in a record is a CodecError as well."""
     with pytest.raises(CodecError, match="Strange"):
