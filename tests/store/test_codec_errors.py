@@ -144,7 +144,7 @@ def test_an_unknown_note() -> None:
     ids=" ".join,
 )  # fmt: skip
 def test_a_record_names_no_code_to_call(note: list[str]) -> None:
-    """Records come from elsewhere, too: a note makes values of the kinds that are stored, and nothing else."""
+    """Records come from elsewhere, too: a note makes values of the kinds that are stored, no others."""
     try:
         found = codec.unpack({"a": ["x"]}, [[["a"], *note]])
     except CodecError:
