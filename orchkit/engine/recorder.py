@@ -220,6 +220,7 @@ class StepScope:
         error: BaseException | None = None,
         *,
         abandoned: bool = False,
+        injected: bool = False,
     ) -> None:
         """Record the end of an attempt."""
         duration_us = int(duration_s * 1e6)
@@ -233,6 +234,8 @@ class StepScope:
             payload["error_type"] = error_name(error)
         if abandoned:
             payload["abandoned"] = True
+        if injected:
+            payload["injected"] = True
         self.recorder.event(ev.ATTEMPT_FINISHED, payload, self.step_id, attempt)
 
     async def written(self) -> None:

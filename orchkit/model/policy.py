@@ -2,73 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
 from orchkit.model.base import Record
 from orchkit.model.breaker import BreakerPolicy, as_breaker
 from orchkit.model.budget import BudgetPolicy
+from orchkit.model.fallback import FallbackOption, FallbackPolicy, as_fallback
+from orchkit.model.limits import (
+    BulkheadPolicy,
+    FaultPolicy,
+    HedgePolicy,
+    RateLimitPolicy,
+    TimeoutPolicy,
+    as_bulkhead,
+    as_faults,
+    as_hedge,
+    as_rate_limit,
+    as_timeout,
+)
 from orchkit.model.retry import Jitter, RetryPolicy, RetryStrategy, as_retry
 from orchkit.model.selectors import exception_name
 
 __all__ = [
+    "NO_POLICY",
+    "READERS",
     "BreakerPolicy",
     "BudgetPolicy",
+    "BulkheadPolicy",
+    "FallbackOption",
+    "FallbackPolicy",
+    "FaultPolicy",
+    "HedgePolicy",
     "Jitter",
     "OperationPolicy",
+    "RateLimitPolicy",
     "ReliabilityPolicy",
     "RetryPolicy",
     "RetryStrategy",
     "TimeoutPolicy",
-    "as_breaker",
     "as_retry",
     "as_timeout",
     "exception_name",
 ]
 
-
-class TimeoutPolicy(Record):
-    """Limits in seconds: on each attempt, and on the step with all its attempts and waits."""
-
-    attempt: float | None = Field(default=None, gt=0)
-    total: float | None = Field(default=None, gt=0)
-
-
-def as_timeout(value: TimeoutPolicy | float | dict[str, Any] | None) -> TimeoutPolicy | None:
-    """A timeout policy from what people write: a policy, seconds per attempt, a mapping."""
-    if value is None or isinstance(value, TimeoutPolicy):
-        return value
-    if isinstance(value, int | float):
-        return TimeoutPolicy(attempt=value)
-    return TimeoutPolicy.model_validate(value)
+READERS: Mapping[str, Callable[[Any], Record | None]] = {
+    "retry": as_retry,
+    "timeout": as_timeout,
+    "breaker": as_breaker,
+    "fallback": as_fallback,
+    "bulkhead": as_bulkhead,
+    "rate_limit": as_rate_limit,
+    "hedge": as_hedge,
+    "faults": as_faults,
+}
+"""How each part of a policy is read from what people write."""
 
 
 class ReliabilityPolicy(Record):
     """Everything that may surround a call; what is None is not there.
 
-    From outside in: total timeout, retry with its budget, breaker, attempt timeout.
+    From outside in: fallback, total timeout, retry with its budget, hedge, breaker, rate limit, bulkhead,
+    attempt timeout, faults.
     """
 
     retry: RetryPolicy | None = None
     timeout: TimeoutPolicy | None = None
     breaker: BreakerPolicy | None = None
+    fallback: FallbackPolicy | None = None
+    bulkhead: BulkheadPolicy | None = None
+    rate_limit: RateLimitPolicy | None = None
+    hedge: HedgePolicy | None = None
+    faults: FaultPolicy | None = None
 
-    @field_validator("retry", mode="before")
+    @field_validator(*READERS, mode="before")
     @classmethod
-    def _retry(cls, value: Any) -> Any:
-        return as_retry(value)
-
-    @field_validator("timeout", mode="before")
-    @classmethod
-    def _timeout(cls, value: Any) -> Any:
-        return as_timeout(value)
-
-    @field_validator("breaker", mode="before")
-    @classmethod
-    def _breaker(cls, value: Any) -> Any:
-        return as_breaker(value)
+    def _read(cls, value: Any, info: ValidationInfo) -> Any:
+        return READERS[info.field_name or ""](value)
 
     @property
     def parts(self) -> dict[str, Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from orchkit.clock import Clock
 from orchkit.model.budget import BudgetPolicy
@@ -42,9 +42,16 @@ def refilled(policy: BudgetPolicy, tokens: float, seconds: float) -> float:
 class Budget:
     """One bucket; calls from any thread."""
 
-    def __init__(self, name: str, policy: BudgetPolicy, clock: Clock) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: BudgetPolicy,
+        clock: Clock,
+        on_reset: Callable[[Budget, float, str], None] = lambda budget, before, reason: None,
+    ) -> None:
         self.name = name
         self.policy = policy
+        self._on_reset = on_reset
         self.denied = 0
         """How many retries it has refused."""
         self._clock = clock
@@ -83,10 +90,12 @@ class Budget:
         with self._lock:
             self._tokens = min(self.policy.capacity, self._now() + refund(self.policy, spent))
 
-    def reset(self) -> None:
-        """As at the start."""
+    def reset(self, reason: str | None = None) -> None:
+        """As at the start; on the record, with the reason."""
         with self._lock:
+            before = self._now()
             self._tokens, self._at, self.denied = self._start, self._clock.monotonic(), 0
+        self._on_reset(self, before, reason or "reset by hand")
 
     def adopt(self, policy: BudgetPolicy) -> None:
         """Go on with other settings; what is in the bucket stays, as far as it fits."""

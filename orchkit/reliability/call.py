@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ class CallRecord(Protocol):
         error: BaseException | None = None,
         *,
         abandoned: bool = False,
+        injected: bool = False,
     ) -> None:
         """Record the end: ``success``, ``failed``, ``timeout`` or ``cancelled``."""
         ...
@@ -68,6 +69,21 @@ class Call:
     """Set when the limit around the attempt is what ended it."""
     took: float = 0.0
     """Seconds that the last attempt took."""
+    injected: bool = False
+    """Whether the attempt was made to fail, or slowed down, on purpose."""
+    root: Call | None = None
+    """The call that this one was started beside; the two number their attempts together."""
+
+    def next_attempt(self) -> int:
+        """Begin one more attempt; returns its number."""
+        root = self.root or self
+        root.attempt += 1
+        self.attempt = root.attempt
+        return self.attempt
+
+    def twin(self) -> Call:
+        """The same call once more, to be made beside this one."""
+        return replace(self, root=self.root or self)
 
 
 class Layer(Protocol):
@@ -97,30 +113,25 @@ async def invoke(call: Call) -> Any:
 
 async def record_attempt(call: Call, inner: Handler) -> Any:
     """Number the attempt and write down its start and its end."""
-    call.attempt += 1
-    number, record, monotonic = call.attempt, call.record, call.clock.monotonic
-    start, begun = monotonic(), False
+    number, record, monotonic = call.next_attempt(), call.record, call.clock.monotonic
+    call.injected, start, begun = False, monotonic(), False
     try:
         await record.attempt_started(number)
         start, begun = monotonic(), True
         output = await inner(call)
-    except TimeoutExceededError as error:
-        call.took = monotonic() - start
-        # Raised by the body itself, it is a failure like any other; by our limit, a timeout.
-        ours = error is call.deadline
-        status = "timeout" if ours else "failed"
-        record.attempt_finished(number, status, call.took, error, abandoned=ours and call.abandons)
-        raise
     except Exception as error:
         call.took = monotonic() - start
-        record.attempt_finished(number, "failed", call.took, error)
+        # Raised by the body itself, a timeout is a failure like any other.
+        ours = error is call.deadline
+        status, abandoned = ("timeout", call.abandons) if ours else ("failed", False)
+        record.attempt_finished(number, status, call.took, error, abandoned=abandoned, injected=call.injected)
         raise
     except BaseException:  # cancelled, or Ctrl-C
         call.took = monotonic() - start
         out_of_time = call.total is not None and call.total.expired()
-        status = "timeout" if out_of_time else "cancelled"
-        record.attempt_finished(number, status, call.took, abandoned=begun and call.abandons)
+        status, abandoned = "timeout" if out_of_time else "cancelled", begun and call.abandons
+        record.attempt_finished(number, status, call.took, abandoned=abandoned, injected=call.injected)
         raise
     call.took = monotonic() - start
-    record.attempt_finished(number, "success", call.took)
+    record.attempt_finished(number, "success", call.took, injected=call.injected)
     return output

@@ -18,9 +18,16 @@ import orchkit
 NAMES = {
     "doors": ["Kit", "Run", "RunHandle", "Runs", "open"],
     "definitions": [
+        "BreakerPolicy",
         "BudgetPolicy",
+        "BulkheadPolicy",
         "Compensation",
+        "FallbackOption",
+        "FallbackPolicy",
+        "FaultPolicy",
+        "HedgePolicy",
         "OperationPolicy",
+        "RateLimitPolicy",
         "ReliabilityPolicy",
         "RetryPolicy",
         "StepDefinition",

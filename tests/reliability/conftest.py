@@ -12,8 +12,9 @@ import pytest
 
 from orchkit.model.policy import ReliabilityPolicy
 from orchkit.reliability.call import Call
+from orchkit.reliability.fallback import CallTool
 from orchkit.reliability.guards import Guards
-from orchkit.reliability.pipeline import build_pipeline
+from orchkit.reliability.pipeline import build_pipeline, no_tools
 from orchkit.testing import FakeClock
 
 
@@ -52,7 +53,7 @@ class Record:
         **flags: bool,
     ) -> None:
         assert self.attempts[attempt] == "running"
-        self.attempts[attempt] = " ".join([status, *(name for name, is_set in flags.items() if is_set)])
+        self.attempts[attempt] = " ".join([status, *(flag for flag, is_set in flags.items() if is_set)])
 
     def decided(self, point: str, decision: str, rationale: str, inputs: Mapping[str, Any]) -> None:
         self.decisions.append(Decision(point, decision, rationale, dict(inputs)))
@@ -98,11 +99,12 @@ class Bench:
         *,
         name: str = "operation",
         record: Record | None = None,
+        call_tool: CallTool = no_tools,
         **options: Any,
     ) -> tuple[Any, Record]:
         """The output or the error of one call, and its record."""
         record = record or Record()
-        handler = build_pipeline(policy, self.guards, name)
+        handler = build_pipeline(policy, self.guards, name, call_tool)
         call = Call(body, record, self.clock, self.rng, **options)
         try:
             return await handler(call), record
@@ -120,3 +122,9 @@ class Bench:
 def bench() -> Bench:
     """A bench with nothing on it."""
     return Bench()
+
+
+@pytest.fixture(scope="session")
+def make_bench() -> type[Bench]:
+    """A maker of benches, for tests with many examples."""
+    return Bench

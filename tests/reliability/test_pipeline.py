@@ -48,6 +48,7 @@ class Record:
         error: BaseException | None = None,
         *,
         abandoned: bool = False,
+        injected: bool = False,
     ) -> None:
         self.attempts[self.attempts.index(f"{attempt} running")] = (
             f"{attempt} {status}{' abandoned' if abandoned else ''}"
