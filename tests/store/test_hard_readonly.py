@@ -1,4 +1,4 @@
-"""Places where a store cannot write, and stores that a newer orchkit has written: told clearly, left as they are."""
+"""Where a store cannot write, and stores of a newer orchkit: told clearly, left as they are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_a_read_only_disk(
     before = contents(disk.folder)
     read_only()
     with pytest.raises(
-        StoreError, match="cannot be written .*: copy the files whose names begin with runs.duckdb "
+        StoreError, match=r"cannot be written .*: copy the files whose names begin with runs.duckdb "
     ):
         Store(path)
     assert contents(disk.folder) == before
@@ -109,10 +110,7 @@ def test_a_read_only_disk(
 )
 def test_an_account_that_may_not_write(start: Start, locked: list[str], culprit: str) -> None:
     """Whichever of the files or the folder it is: the error names it and says what to do."""
-    folder = (
-        Path("/tmp") / f"orchkit-test-{os.getpid()}-{len(locked)}{locked[0]}"
-    )  # pytest's are for root alone
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp())  # those of pytest are for one account
     try:
         path = folder / "runs.duckdb"
         with Store(path) as store:
