@@ -302,7 +302,8 @@ def _own_file(connection: duckdb.DuckDBPyConnection, path: Path | None) -> duckd
     """The connection, if it is to the file: a CSV or JSON file DuckDB would open as tables in memory."""
     if path is not None:
         found = connection.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchall()
-        if found != [(str(path),)]:
+        # DuckDB follows links, in the file's name and in those of its folders.
+        if [Path(name).resolve() for (name,) in found if name] != [path.resolve()]:
             connection.close()
             raise StoreError(f"{path} is no DuckDB database: name another file, or a new one")
     return connection
