@@ -61,10 +61,9 @@ PLACES: Mapping[str, Mapping[str, str]] = {
 _VIEWS = """
 CREATE VIEW attempts AS
 SELECT coalesce(run_id, '') AS run_id, step_id, attempt, status, started_at, finished_at,
-    coalesce(duration_ms, (epoch_us(finished_at) - epoch_us(started_at)) / 1000.0) AS duration_ms, error_type
+    coalesce(duration_ms, (epoch_us(finished_at) - epoch_us(started_at)) / 1000.0) AS duration_ms, error_type,
+    coalesce(injected, FALSE) AS injected
 FROM given_attempts;
-CREATE VIEW events AS SELECT coalesce(run_id, '') AS run_id, step_id, attempt, 'attempt.finished' AS kind,
-    '{"injected":true}' AS payload FROM given_attempts WHERE injected;
 CREATE VIEW step_start AS SELECT coalesce(run_id, '') AS run_id, step_id, tool AS name FROM given_attempts;
 CREATE VIEW runs AS SELECT DISTINCT coalesce(run_id, '') AS run_id, workflow AS name FROM given_attempts;
 CREATE VIEW decision_traces AS FROM given_decision_traces;

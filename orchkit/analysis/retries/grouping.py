@@ -26,7 +26,7 @@ class Grouping:
 
     @property
     def group_by(self) -> str:
-        """The clause, by place: what is joined may have columns of the same names; nothing for one row of all."""
+        """The clause, by place: what is joined may have columns of these names. None for one row of all."""
         places = ", ".join(str(place) for place in range(1, len(self.names) + 1))
         return f" GROUP BY {places}" if places else ""
 

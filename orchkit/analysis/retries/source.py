@@ -115,12 +115,13 @@ def _store_of(source: Queryable | OneRun) -> Queryable:
 def _records(selection: Selection, condition: str = "") -> str:
     """The common tables ``a``, ``d`` and ``b``."""
     clause = f" WHERE {condition}" if condition else ""
-    ctes, kept = "", ""
+    of_attempts, kept = clause, ""
     if not selection.get("include_injected", True):
-        ctes, kept = _INJECTED, " ANTI JOIN injected USING (run_id, step_id, attempt)"
+        of_attempts = f"{clause} AND NOT injected" if clause else " WHERE NOT injected"
+        kept = _NOT_INJECTED
     # Left to itself, DuckDB would write each down, with all rows that any of its uses may want.
-    return f"""{ctes}
-    a AS NOT MATERIALIZED (SELECT * FROM ({_A}{clause}){kept}),
+    return f"""
+    a AS NOT MATERIALIZED ({_A}{of_attempts}),
     d AS NOT MATERIALIZED (SELECT * FROM ({_D}{clause}){kept}),
     b AS NOT MATERIALIZED ({_B}{clause})"""  # noqa: S608 - nothing in these texts comes from outside
 
@@ -133,17 +134,14 @@ _D = """
     SELECT coalesce(run_id, '') AS run_id, coalesce(step_id, '') AS step_id,
            CAST(attempt AS BIGINT) AS attempt, decision_point, decision, input_data
     FROM decision_traces"""
+_NOT_INJECTED = """ ANTI JOIN (
+        SELECT run_id, coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt
+        FROM attempts WHERE injected
+    ) USING (run_id, step_id, attempt)"""
 _B = """
     SELECT seq, breaker, from_state, to_state, reason, coalesce(run_id, '') AS run_id,
            coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt, "at"
     FROM breaker_transitions"""
-_INJECTED = """
-injected AS MATERIALIZED (
-    SELECT run_id, coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt
-    FROM (SELECT * FROM events
-          WHERE kind = 'attempt.finished' AND contains(CAST(payload AS VARCHAR), '"injected"'))
-    WHERE (payload ->> '$.injected') = 'true'
-),"""
 # Asked for by itself and not joined: nearly always there are no such runs, and nothing to compare then.
 _NOT_LIVE = """
 SELECT run_id, CASE WHEN bool_or(simulated) THEN 'simulated' ELSE 'imported' END AS origin
