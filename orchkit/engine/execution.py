@@ -20,6 +20,7 @@ from orchkit.engine.references import Scope
 from orchkit.engine.resumption import Resumption
 from orchkit.engine.scheduling import Skip, Standing, run_status, skip_of
 from orchkit.engine.steprun import fail, finish
+from orchkit.engine.strays import end_strays
 from orchkit.errors import StoreError
 from orchkit.ids import new_id
 from orchkit.model import event as ev
@@ -94,6 +95,7 @@ class Execution:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._undoing: asyncio.Task[None] | None = None
         self._unbegun: set[str] = set()
+        self._gone_on: set[str] = set()
         self._wakeup: asyncio.Future[None] | None = None
         self._status: RunStatus = "pending"
         self._error: str | None = None
@@ -185,6 +187,10 @@ class Execution:
                 self._nodes.remember(step_id, before.inputs.get(step_id))
                 self._settle(node, result)
         self._ready = deque(step_id for step_id in self._ready if step_id not in self.results)
+        undoing = before.undoing if isinstance(before, Resumption) else None
+        if undoing is not None and self._stopped is None:
+            self._status, self._error = "failed", undoing
+            self._stop(undoing)
 
     async def _until_drained(self) -> None:
         limit = self.clock.timeout(self.workflow.timeout)
@@ -301,7 +307,7 @@ class Execution:
         waiting_for = self._waiting_for
         for dependent in node.dependents:
             waiting_for[dependent] -= 1
-            if not waiting_for[dependent]:
+            if not waiting_for[dependent] and dependent not in self.results:  # its result may be kept
                 self._ready.append(dependent)
 
     def _skip(self, node: Node, skip: Skip) -> None:
@@ -322,6 +328,8 @@ class Execution:
             self.options, context=params, parent_run_id=self.run_id, parent_step_id=node.step.step_id
         )
         before = self.before.children.get(node.step.step_id) if self.before is not None else None
+        if before is not None:
+            self._gone_on.add(node.step.step_id)
         run_id = before.state.run_id if before is not None else None
         return Execution(self.orchestrator, compiled, options, run_id=run_id, parent=self, before=before)
 
@@ -446,7 +454,6 @@ class Execution:
         error = self._error or next(
             (r.error for r in self.results.values() if r.status == "failed"), self._stopped
         )
-        self.recorder.run_finished(self._status, error, max(0, finished_us - started_us))
         result = WorkflowResult(
             self.run_id,
             self.workflow.workflow_id,
@@ -457,7 +464,12 @@ class Execution:
             finished_us,
             error,
         )
-        self.settle(result)
+        store = self.orchestrator.store
+        with store.together():  # who finds the end on record finds also what was to come of it
+            if isinstance(self.before, Resumption):
+                end_strays(store, self.before, self._gone_on)
+            self.recorder.run_finished(self._status, error, max(0, finished_us - started_us))
+            self.settle(result)
         return result
 
 

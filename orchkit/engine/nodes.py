@@ -13,7 +13,7 @@ from orchkit.engine.recorder import StepScope
 from orchkit.engine.references import Scope
 from orchkit.engine.scheduling import Skip
 from orchkit.engine.steprun import finish, run_step
-from orchkit.errors import ParameterError, Problem, WorkflowExecutionError
+from orchkit.errors import ExecutionError, ParameterError, Problem, WorkflowExecutionError
 from orchkit.model.request import Request
 from orchkit.model.result import OutputDict, StepResult
 from orchkit.registry.registry import Target
@@ -190,7 +190,7 @@ class NodeRunner:
         """
         stop_early = self._execution.workflow.error_handling == "stop_on_failure"
         room = asyncio.Semaphore(node.step.max_concurrency or max(1, len(over)))
-        failures: list[StepResult] = []
+        failures = self._kept_failures(node, len(over)) if stop_early else []
 
         async def one(item: _Item) -> StepResult:
             async with room:
@@ -202,7 +202,8 @@ class NodeRunner:
                     raise _ItemFailed
             return result
 
-        results = await _together(one(item) for item in self._items(node, over))
+        items = self._items(node, over) if not failures else ()
+        results = await _together(one(item) for item in items)
         if failures:
             first = min(failures, key=lambda result: int(result.step_id.rpartition("[")[2][:-1]))
             raise WorkflowExecutionError(
@@ -213,6 +214,13 @@ class NodeRunner:
                 cause=first.error,
             ) from first.exception
         return [result.output for result in results if result is not None]
+
+    def _kept_failures(self, node: Node, count: int) -> list[StepResult]:
+        """The items that had failed for good before the run was cut off."""
+        if self._execution.before is None:
+            return []
+        kept = (self._kept(f"{node.step.step_id}[{index}]") for index in range(count))
+        return [result for result in kept if result is not None and result.status == "failed"]
 
     def _items(self, node: Node, over: list[Any]) -> Iterable[_Item]:
         scope = self._execution.scope
@@ -267,7 +275,7 @@ class NodeRunner:
         compensation_id = f"compensate:{step_id}"
         try:
             template = undo.template
-            params = self._params[step_id] if template is None else template.resolve(self._execution.scope)
+            params = self._given(step_id) if template is None else template.resolve(self._execution.scope)
         except Exception as error:
             return await run_step(
                 self._recorder,
@@ -278,6 +286,11 @@ class NodeRunner:
                 node_type="compensation",
             )
         return await self._operate(node, undo.target, compensation_id, params, node_type="compensation")
+
+    def _given(self, step_id: str) -> Mapping[str, Any]:
+        if step_id not in self._params:
+            raise ExecutionError(f"what step {step_id!r} was given cannot be read from the record any more")
+        return self._params[step_id]
 
 
 class _ItemFailed(Exception):  # noqa: N818 - a signal to the task group, never seen outside

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,6 +27,10 @@ class Resumption:
     """The earlier life of a run, sorted for the next one."""
 
     state: RunState
+    anew: bool
+    """Whether all of it had ended: then what did not succeed is tried anew, with new limits."""
+    undoing: str | None = None
+    """Why it had failed, when it was cut off while it was being undone: only that is left to do."""
     kept: dict[str, StepResult] = field(default_factory=dict)
     """The steps that are not run again, in order of completion; items of maps and compensations, too."""
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -34,12 +39,16 @@ class Resumption:
     """Attempts of the steps that run again."""
     in_doubt: list[str] = field(default_factory=list)
     """Steps that had begun when the process ended: whether they took effect is not known."""
+    left: dict[str, str] = field(default_factory=dict)
+    """Those of them that are not run again, and why."""
     changed: dict[str, str] = field(default_factory=dict)
     """Steps whose code or definition is another one now, and what is different."""
     again: list[str] = field(default_factory=list)
-    """Completed steps that run again, because of a change in or above them."""
+    """Steps of which nothing counts that was done before, because of a change in or above them."""
     children: dict[str, Resumption] = field(default_factory=dict)
     """By step id, the runs of sub-workflows that go on."""
+    strays: list[RunState] = field(default_factory=list)
+    """Of the run on top: runs of sub-workflows that were cut off, too, and do not go on."""
 
     @property
     def started_us(self) -> int | None:
@@ -49,7 +58,13 @@ class Resumption:
     @property
     def ended(self) -> bool:
         """Whether it had come to an end; else it was cut off."""
-        return self.state.status not in ("running", "paused")
+        return not self.state.open
+
+    def runs(self) -> Iterator[str]:
+        """The ids of the runs that go on: this one, and those of sub-workflows."""
+        yield self.state.run_id
+        for child in self.children.values():
+            yield from child.runs()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -73,6 +88,8 @@ class Resumption:
     def record(self, recorder: RunRecorder, compiled: Compiled, options: RunOptions) -> None:
         """Put on the record that the run goes on, in this process, and how."""
         payload: dict[str, Any] = {"code": compiled.code, **self.facts}
+        if self.anew:
+            payload["anew"] = True
         if self.state.definition_hash != compiled.definition_hash:
             payload |= {"definition": compiled.definition, "definition_hash": compiled.definition_hash}
         compiled.put_large()
@@ -82,61 +99,76 @@ class Resumption:
             None,
             None,
             point="resume",
-            decision="go_on" if not self.ended else "try_again",
-            rationale=_rationale(self),
+            decision="go_on" if not self.anew else "try_again",
+            rationale=self._rationale(),
             input_data=self.facts,
         )
         for step_id in self.in_doubt:
-            number = self.earlier[step_id].attempts
-            recorder.decided(
-                step_id,
-                number,
-                point="resume",
-                decision="rerun",
-                rationale=f"attempt {number} had begun when its process ended: "
-                "whether it took effect is not known",
-                input_data={"in_doubt": True},
-            )
+            self._record_doubt(recorder, step_id)
 
+    def _record_doubt(self, recorder: RunRecorder, step_id: str) -> None:
+        number, why_left = self.earlier[step_id].attempts, self.left.get(step_id)
+        rationale = f"attempt {number} had begun when its process ended: whether it took effect is not known"
+        recorder.decided(
+            step_id,
+            number,
+            point="resume",
+            decision="rerun" if why_left is None else "leave",
+            rationale=rationale if why_left is None else f"{rationale}; {why_left}",
+            input_data={"in_doubt": True},
+        )
 
-def _rationale(resumption: Resumption) -> str:
-    how = f"it had ended {resumption.state.status}" if resumption.ended else "its process had ended"
-    counts = {"kept": len(resumption.facts.get("kept", ()))}
-    counts |= {"changed": len(resumption.changed), "in doubt": len(resumption.in_doubt)}
-    return f"{how}: " + ", ".join(
-        f"{count} {what}" for what, count in counts.items() if count or what == "kept"
-    )
+    def _rationale(self) -> str:
+        how = f"it had ended {self.state.status}" if self.ended else "its process had ended"
+        counts = {"kept": len(self.facts.get("kept", ()))}
+        counts |= {"changed": len(self.changed), "in doubt": len(self.in_doubt)}
+        said = [f"{count} {what}" for what, count in counts.items() if count or what == "kept"]
+        return f"{how}: {', '.join(said)}"
 
 
 def plan_resumption(
-    states: Mapping[str, RunState], run_id: str, compiled: Compiled, on_change: OnChange
+    states: Mapping[str, RunState],
+    run_id: str,
+    compiled: Compiled,
+    on_change: OnChange,
+    *,
+    anew: bool | None = None,
 ) -> Resumption:
     """Sort the steps of a run; ``states``: the run and all runs below it, by id.
 
     A run that was cut off goes on exactly there: what failed stays failed, and attempts made before count
-    towards the retry limit. Of one that has ended, what did not succeed is tried anew.
+    towards the retry limit. Of one that has ended, what did not succeed is tried anew. A run below stands
+    as the one on top does (``anew``): its end may be on record, and what came of that not.
     """
     state = states[run_id]
-    found = Resumption(state)
-    plan = compiled.plan
-    _note_changes(found, states, compiled, on_change)
-    below = {step_id for step_id, child in found.children.items() if child.all_changes}
-    rerun: set[str] = set()
-    if on_change == "rerun":
-        rerun = with_all_after(plan, below.union(found.changed))
-    if found.ended:
-        undone = [step_id for step_id in plan.nodes if _succeeded(state.steps.get(f"compensate:{step_id}"))]
-        rerun |= with_all_after(plan, undone)
-    for step in sorted(state.steps.values(), key=lambda step: step.finished_us or 0):
-        _sort_in(found, step, plan, rerun)
-    for step_id in list(found.children):
-        # Only where the input is the same can the run of a sub-workflow go on.
-        new_input = step_id in rerun and (
-            step_id not in below or rerun.intersection(plan.nodes[step_id].after)
-        )
-        if step_id in found.kept or new_input:
-            del found.children[step_id]
+    found = Resumption(state, not state.open if anew is None else anew)
+    if not found.anew:
+        found.undoing = _undoing(state)
+    if found.undoing is None:
+        _note_changes(found, states, compiled, on_change)
+    rerun = _to_run_again(found, compiled.plan, on_change)
+    outputs = _outputs(found, compiled.plan, rerun, on_change)
+    for step in sorted(state.steps.values(), key=lambda step: step.finished_seq):
+        _sort_in(found, step, compiled.plan, rerun, outputs)
+    _leave(found, compiled.plan)
+    _sort_children(found, compiled.plan, rerun)
+    if anew is None:
+        going_on = set(found.runs())
+        found.strays = [run for run in states.values() if run.open and run.run_id not in going_on]
     return found
+
+
+def _undoing(state: RunState) -> str | None:
+    """Why the run had failed, when its compensations had begun."""
+    if not any(state.undoes(step) and step.scheduled_us is not None for step in state.steps.values()):
+        return None
+    for decision in reversed(state.decisions):
+        if (decision.point, decision.step_id, decision.by_engine) == ("timeout", None, True):
+            return decision.rationale
+    return "the run had failed"
+
+
+# --- what has changed ------------------------------------------------------------------------
 
 
 def _note_changes(
@@ -148,14 +180,19 @@ def _note_changes(
         before = {step["step_id"]: step for step in (state.definition or {}).get("steps", ())}
     for step_id, node in compiled.plan.nodes.items():
         step = state.steps.get(step_id)
-        if step is None or step.status == "pending":
+        if step is None:
             continue
-        what = _difference(before.get(step_id), node.step, state.code, compiled.code)
+        what = None
+        if step.scheduled_us is not None:
+            what = _difference(before.get(step_id), node.step, state.code, compiled.code)
         if what is not None:
             found.changed[step_id] = what
-        elif node.sub_plan is not None and (child_id := step.child_run_id) in states:
+        child_id = step.child_run_id
+        if node.sub_plan is not None and child_id in states and (what is None or on_change == "keep"):
             below = compiled.below(step_id, node.sub_plan)
-            found.children[step_id] = plan_resumption(states, str(child_id), below, on_change)
+            found.children[step_id] = plan_resumption(
+                states, str(child_id), below, on_change, anew=found.anew
+            )
 
 
 def _difference(
@@ -177,6 +214,17 @@ def _difference(
     return f"its definition changed: {', '.join(sorted(fields))}" if fields else None
 
 
+def _to_run_again(found: Resumption, plan: Plan, on_change: OnChange) -> set[str]:
+    """The steps whose results do not count: because of a change in or above them, or undone since."""
+    first: set[str] = set()
+    if on_change == "rerun":
+        first.update(found.changed, (name for name, child in found.children.items() if child.all_changes))
+    if found.anew:
+        steps = found.state.steps
+        first.update(step_id for step_id in plan.nodes if _succeeded(steps.get(f"compensate:{step_id}")))
+    return with_all_after(plan, first)
+
+
 def with_all_after(plan: Plan, step_ids: Iterable[str]) -> set[str]:
     """These steps and every step that waits for one of them, directly or not."""
     found, waiting = set(step_ids), list(step_ids)
@@ -192,58 +240,110 @@ def _succeeded(step: StepState | None) -> bool:
     return step is not None and step.status == "success"
 
 
-def _sort_in(found: Resumption, step: StepState, plan: Plan, rerun: set[str]) -> None:
+# --- what is kept ----------------------------------------------------------------------------
+
+
+def _outputs(found: Resumption, plan: Plan, rerun: set[str], on_change: OnChange) -> dict[str, Any]:
+    """The outputs on record of what may be kept.
+
+    A step whose output cannot be read as what it was runs again, and so does (added to ``rerun``) what
+    comes after it, unless all that can be is to be kept.
+    """
+    outputs: dict[str, Any] = {}
+    lost: list[str] = []
+    for step in found.state.steps.values():
+        node = plan.nodes.get(step.top)
+        whole = step.parent is None or not _succeeded(found.state.steps.get(step.parent))
+        if node is None or step.status != "success" or step.top in rerun or not whole:
+            continue
+        try:
+            outputs[step.step_id] = codec.unpack(step.output, step.output_types)
+        except CodecError as error:
+            found.changed[step.step_id] = f"its recorded result cannot be read any more: {error}"
+            if step.parent is None:
+                lost.append(step.step_id)
+    rerun |= set(lost) if on_change == "keep" else with_all_after(plan, lost)
+    return outputs
+
+
+def _sort_in(
+    found: Resumption, step: StepState, plan: Plan, rerun: set[str], outputs: Mapping[str, Any]
+) -> None:
     """Keep a step, or note what was tried of it before."""
-    top = step.parent or step.step_id
-    if top.startswith("compensate:"):
+    if found.state.undoes(step):
         _sort_in_undoing(found, step)
         return
-    if top not in plan.nodes:
+    node = plan.nodes.get(step.top)
+    if node is None:
         return  # the definition has it no more
-    again = top in rerun
-    failed_for_good = step.status == "failed" and not found.ended and not step.parent
-    if not again and (step.status == "success" or failed_for_good):
-        if (result := _kept(found, step)) is not None:
-            found.kept[step.step_id] = result
-            return
-        again = True
-    if step.status == "success" and not step.parent:
+    again = step.top in rerun
+    if not again and (step.step_id in outputs or (step.status == "failed" and not found.anew)):
+        found.kept[step.step_id] = recorded_step(step, outputs.get(step.step_id))
+        if node.undo is not None and node.undo.template is None and not step.parent:
+            _remember_input(found, step)
+        return
+    if again and step.scheduled_us is not None and not step.parent:
         found.again.append(step.step_id)
-    _note_attempts(found, step, forgiven=again or found.ended)
+    _note_attempts(found, step, forgiven=again or found.anew or step.status == "success")
+
+
+def _remember_input(found: Resumption, step: StepState) -> None:
+    # One that cannot be read is missed when the step is to be undone, and said then.
+    with suppress(CodecError):
+        found.inputs[step.step_id] = codec.unpack(step.input, step.input_types)
 
 
 def _sort_in_undoing(found: Resumption, step: StepState) -> None:
     """A run that was cut off while it was being undone goes on undoing; what is undone stays so."""
-    if not found.ended and step.status == "success":
+    if not found.anew and step.status == "success":
         found.kept[step.step_id] = StepResult(step.step_id, "success", finished_us=step.finished_us)
     else:
-        _note_attempts(found, step, forgiven=found.ended)
+        _note_attempts(found, step, forgiven=found.anew)
 
 
 def _note_attempts(found: Resumption, step: StepState, *, forgiven: bool) -> None:
     if not step.attempts:
         return
+    last = step.attempts[-1]
     count = max(attempt.number for attempt in step.attempts)
-    found.earlier[step.step_id] = Earlier(count, count if forgiven else 0)
+    found.earlier[step.step_id] = Earlier(count, count if forgiven else step.forgiven)
+    if step.status not in ("running", "pending"):
+        return
     # An attempt that succeeded without the end of its step on record: its output was lost with the process.
-    if step.status in ("running", "pending") and step.attempts[-1].status in (
-        "running",
-        "in_doubt",
-        "success",
-    ):
+    lost = last.status == "success" and last.number > step.forgiven
+    if lost or last.status in ("running", "in_doubt"):
         found.in_doubt.append(step.step_id)
 
 
-def _kept(found: Resumption, step: StepState) -> StepResult | None:
-    """The result on record; None when it cannot be read as what it was."""
-    try:
-        output = codec.unpack(step.output, step.output_types)
-        if step.input is not None:
-            found.inputs[step.step_id] = codec.unpack(step.input, step.input_types)
-    except CodecError as error:
-        found.changed[step.step_id] = f"its recorded result cannot be read any more: {error}"
-        return None
-    return recorded_step(step, output)
+def _leave(found: Resumption, plan: Plan) -> None:
+    """What is in doubt and yet not run again: the run had failed, or the map, when it was cut off."""
+    state, failed = found.state, []
+    if plan.workflow.error_handling == "stop_on_failure":
+        failed = [step_id for step_id, result in found.kept.items() if result.status == "failed"]
+    for step_id in found.in_doubt:
+        step = state.steps[step_id]
+        if state.undoes(step):
+            continue
+        culprits = (other for other in failed if state.steps[other].parent in (None, step.parent))
+        culprit = next(culprits, None)
+        if culprit is not None:
+            found.left[step_id] = f"it is left at that, because {culprit!r} had failed"
+        elif found.undoing is not None:
+            found.left[step_id] = f"it is left at that, because {found.undoing}"
+
+
+# --- sub-workflows ---------------------------------------------------------------------------
+
+
+def _sort_children(found: Resumption, plan: Plan, rerun: set[str]) -> None:
+    """Only where the input is the same can the run of a sub-workflow go on."""
+    for step_id, child in list(found.children.items()):
+        changed = bool(child.all_changes)
+        new_input = step_id in rerun and (not changed or rerun.intersection(plan.nodes[step_id].after))
+        if step_id in found.kept or new_input:
+            del found.children[step_id]
+        elif step_id in found.again:
+            found.again.remove(step_id)
 
 
 def recorded_step(step: StepState, output: Any) -> StepResult:

@@ -58,6 +58,8 @@ class StepState:
     status: StepStatus = "pending"
     scheduled_us: int | None = None
     finished_us: int | None = None
+    finished_seq: int = 0
+    """The place of that event in the total order: times may be equal, or go backwards."""
     input: Any = None
     input_types: list[Any] | None = None
     """The type notes of the input, which `orchkit.store.codec.unpack` takes; None for plain JSON."""
@@ -67,12 +69,32 @@ class StepState:
     error_type: str | None = None
     reason: str | None = None
     attempts: list[AttemptState] = field(default_factory=list)
+    forgiven: int = 0
+    """How many of the attempts do not count towards a retry limit any more: the step is tried anew since."""
     child_run_id: str | None = None
     """The run of a sub-workflow."""
     source: Mapping[str, Any] | None = None
     """Whose recorded result this is: ``{how, run_id, step_id}``; None: its own."""
     progress: float | None = None
     progress_message: str | None = None
+
+    @property
+    def top(self) -> str:
+        """The step of the definition that it belongs to: for an item of a map the map."""
+        return self.parent or self.step_id
+
+    def begin_anew(self) -> None:
+        """What became of it so far does not count any more; its attempts stay on record."""
+        self.status = "pending"
+        self.forgiven = max((attempt.number for attempt in self.attempts), default=0)
+        self.scheduled_us = None
+        self.forget_outcome()
+
+    def forget_outcome(self) -> None:
+        """It runs (again): what was said of its end, or on the way there, is over."""
+        self.finished_us = self.output = self.output_types = self.source = None
+        self.error = self.error_type = self.reason = None
+        self.progress = self.progress_message = None
 
 
 @dataclass(slots=True)
@@ -127,6 +149,16 @@ class RunState:
         if state is None:
             state = self.steps[step_id] = StepState(step_id)
         return state
+
+    @property
+    def open(self) -> bool:
+        """Whether its end is not on record (any more, when it was taken up again)."""
+        return self.status in ("running", "paused")
+
+    def undoes(self, step: StepState) -> bool:
+        """Whether a step is the compensation of another one."""
+        undone = step.step_id.removeprefix("compensate:")
+        return undone != step.step_id and undone in self.steps
 
 
 def fold(events: Iterable[Event], state: RunState | None = None) -> RunState:
@@ -208,11 +240,17 @@ def _taken_up(state: RunState, payload: Mapping[str, Any]) -> None:
     state.imported = None
     state.resumed += 1
     state.finished_us = state.error = None
+    again, anew = frozenset(payload.get("again", ())), payload.get("anew", False)
     for step in state.steps.values():
         for attempt in step.attempts:
             if attempt.status == "running":
                 attempt.status = "in_doubt"
-        if step.status == "running":
+        if step.top in again:
+            step.begin_anew()
+            step.child_run_id = None
+        elif anew and (state.undoes(step) or step.status != "success"):
+            step.begin_anew()
+        elif step.status == "running":
             step.status = "pending"
 
 
@@ -231,9 +269,7 @@ def _step_scheduled(state: RunState, event: Event) -> None:
     step.input = payload.get("input")
     step.input_types = payload.get("types")
     step.child_run_id = payload.get("child_run_id")
-    # It may have run before, in an earlier life of the run.
-    step.finished_us = step.output = step.output_types = step.source = None
-    step.error = step.error_type = step.reason = None
+    step.forget_outcome()  # it may have run before, in an earlier life of the run
 
 
 def _step_reused(state: RunState, event: Event) -> None:
@@ -244,7 +280,7 @@ def _step_finished(state: RunState, event: Event) -> None:
     payload = event.payload
     step = state.step(event.step_id or "")
     step.status = payload["status"]
-    step.finished_us = event.ts
+    step.finished_us, step.finished_seq = event.ts, event.seq
     step.output = payload.get("output")
     step.output_types = payload.get("types")
     step.error = payload.get("error")

@@ -12,20 +12,24 @@ from typing import Any
 import pytest
 
 from orchkit.engine.builder import WorkflowBuilder
+from orchkit.engine.compiled import CompiledCache
 from orchkit.engine.dispatch import Orchestrator
 from orchkit.engine.hooks import HookManager
 from orchkit.engine.policies import PolicyEngine
+from orchkit.engine.resume import RecordedRun, going_on
+from orchkit.engine.resumption import OnChange
 from orchkit.engine.runner import WorkflowEngine
 from orchkit.executors.body import Bodies
 from orchkit.model.event import Event
 from orchkit.model.policy import OperationPolicy
 from orchkit.model.request import Durability, Request, Response
 from orchkit.model.result import WorkflowResult
+from orchkit.model.state import RunState, fold
 from orchkit.model.workflow import ExecutionMode, Workflow
 from orchkit.registry.registry import Registry
 from orchkit.store.log import StoredRow
 from orchkit.store.store import Store
-from orchkit.testing import FakeClock
+from orchkit.testing import FakeClock, MemoryStore
 
 
 class Lab:
@@ -40,10 +44,12 @@ class Lab:
         policies: Iterable[OperationPolicy] = (),
         hooks: HookManager | None = None,
         threads: int = 128,
+        registry: Registry | None = None,
+        store: Store | None = None,
     ) -> None:
         self.clock = FakeClock() if clock is None else clock
-        self.store = Store(path, clock=self.clock)
-        self.registry = Registry()
+        self.store = Store(path, clock=self.clock) if store is None else store
+        self.registry = Registry() if registry is None else registry
         self.hooks = hooks
         self.orchestrator = Orchestrator(
             hooks,
@@ -82,6 +88,47 @@ class Lab:
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on a loop of its own."""
         return asyncio.run(coroutine)
+
+    def resume(self, run_id: str, **options: Any) -> WorkflowResult:
+        """Go on with a run, to its end."""
+        return self.engine.resume(run_id, **options).result(30)
+
+    def states(self) -> dict[str, RunState]:
+        """The states of all runs, by id."""
+        of_run: dict[str, list[Event]] = {}
+        for event in self.events():
+            if event.run_id is not None:
+                of_run.setdefault(event.run_id, []).append(event)
+        return {run_id: fold(events) for run_id, events in of_run.items()}
+
+    def go_on(
+        self, run_id: str, on_change: OnChange = "rerun", workflow: Workflow | None = None
+    ) -> WorkflowResult:
+        """The same as `resume`, on a loop of its own and without a look into the history."""
+        run = RecordedRun(self.states(), run_id)
+        compiled = CompiledCache(self.registry, self.store).get(workflow or run.workflow())
+        return asyncio.run(going_on(self.orchestrator, compiled, run, on_change).run())
+
+    def cut(self, count: int) -> Lab:
+        """A lab in whose store are the first events of this one: as after a crash, with nobody at work."""
+        rest = Lab(
+            clock=self.clock,
+            registry=self.registry,
+            durability=self.engine.durability,
+            store=MemoryStore(clock=self.clock),
+        )
+        if any('"$blob"' in row[-1] for row in self._rows[:count]):
+            for digest, text in self.store.query("SELECT hash, data FROM blob"):
+                rest.store.put_blob(text, digest)
+        for _, *row in self._rows[:count]:
+            rest.store.log.append(tuple(row), durable=True)
+        rest.store.commit()
+        return rest
+
+    def cut_after(self, kind: str, step_id: str | None = None, nth: int = 1) -> Lab:
+        """The same, cut behind the n-th event of a kind (about a step)."""
+        found = [n for n, row in enumerate(self._rows, 1) if row[2] == kind and row[4] == step_id]
+        return self.cut(found[nth - 1])
 
     def events(self, run_id: str | None = None, *kinds: str) -> list[Event]:
         """The committed events of a run (of all runs), of these kinds only if any are named."""
