@@ -27,9 +27,12 @@ class Written(NamedTuple):
     """Which frames, from 1, end one."""
 
     def lost(self, readable: int, now: Written | None) -> int:
-        """How many of them are behind the last readable frame, and not for being the last."""
-        if now is None or now.salts != self.salts:
-            return 0  # somebody began the file anew meanwhile, so all of it had been read
+        """How many of them are behind the last readable frame, and not for being the last.
+
+        A negative ``readable``: SQLite did not tell, because another process is asking it at this moment.
+        """
+        if readable < 0 or now is None or now.salts != self.salts:
+            return 0  # in the second case the file was begun anew meanwhile, so all of it had been read
         behind = sum(frame > readable for frame in self.commits)
         return behind if behind > 1 else 0
 
