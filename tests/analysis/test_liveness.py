@@ -112,7 +112,9 @@ def test_a_run_that_another_process_took_over_is_alive(killed: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pid", "host"), [(os.getpid(), HERE), (NOBODY, HERE), (NOBODY, "elsewhere"), (None, None)]
+    ("pid", "host"),
+    [(os.getpid(), HERE), (NOBODY, HERE), (NOBODY, "elsewhere"), (None, None)],
+    ids=["alive", "gone", "elsewhere", "unknown"],
 )
 def test_an_imported_run_without_an_end_is_cut_off_whatever_its_process(
     pid: int | None, host: str | None

@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 import orchkit as ok
 from orchkit.errors import BundleError, UnknownNameError
-from orchkit.interop.bundle import names, read_manifest
+from orchkit.interop.bundle import archive, names, read_manifest
 from orchkit.interop.bundle.archive import MAX_RATIO
 from orchkit.store.store import Store
 
@@ -262,6 +262,16 @@ def test_what_cannot_be_written_is_said(origin: ok.Kit, rich: ok.Run, exported: 
     assert rich.export(exported, overwrite=True) == exported
     left = {path.name for path in tmp_path.iterdir() if "duckdb" not in path.name}
     assert left == {"run.orchkit"}
+
+
+def test_a_run_that_is_too_large_is_not_begun(
+    rich: ok.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file is written that could not be read."""
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 5)
+    with pytest.raises(BundleError, match="the run: is larger than a bundle can be"):
+        rich.export(tmp_path / "run.orchkit")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_record_is_not_certified(open_kit: Open, tmp_path: Path) -> None:

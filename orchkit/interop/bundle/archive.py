@@ -19,6 +19,7 @@ MAX_BYTES = 1 << 30
 """How much a bundle may unpack to unless more is allowed."""
 MAX_RATIO = 200
 MOST_MEMBERS = 65_000
+_TOO_LARGE = f"is larger than a bundle can be (4 GiB packed, {MOST_MEMBERS:,} members)"
 _SMALL = 1 << 20
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
@@ -39,7 +40,9 @@ class Writer:
         self._zip = zipfile.ZipFile(file, "w", allowZip64=False, compresslevel=_LEVEL)
 
     def add(self, name: str, data: bytes) -> None:
-        """One member. Raises `zipfile.LargeZipFile` where it becomes larger than zip files can be."""
+        """One member. Raises `zipfile.LargeZipFile` where it becomes larger than bundles can be."""
+        if len(self._zip.filelist) >= MOST_MEMBERS:
+            raise zipfile.LargeZipFile
         info = zipfile.ZipInfo(name, _FIRST_DAY)
         info.create_system, info.external_attr = _UNIX, _PLAIN_FILE
         info.compress_type = zipfile.ZIP_STORED if _too_small(data) else zipfile.ZIP_DEFLATED
@@ -77,7 +80,7 @@ def new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         cause = f"cannot be written: {error.strerror or error}"
         raise BundleError(str(path), [Problem("the file", cause)]) from error
     except zipfile.LargeZipFile:
-        raise BundleError(str(path), [Problem("the run", "is larger than 4 GiB")]) from None
+        raise BundleError(str(path), [Problem("the run", _TOO_LARGE)]) from None
     finally:
         begun.unlink(missing_ok=True)
 

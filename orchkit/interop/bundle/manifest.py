@@ -14,7 +14,7 @@ from orchkit.store import codec
 
 FORMAT = "orchkit run"
 VERSION = 1
-MAX_BYTES = 1 << 25
+MAX_BYTES = 1 << 27
 
 _ABOUT_EXPORT = ("exported_at", "host", "orchkit", "imported_from")
 _LONGEST = 500
