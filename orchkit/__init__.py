@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from orchkit.registry.registry import Registry
     from orchkit.registry.services import ServiceContainer
     from orchkit.registry.tools import ToolRegistry
+    from orchkit.simulation.simulate import simulate
     from orchkit.views.run import Run
     from orchkit.views.runs import Runs
 
@@ -175,6 +176,7 @@ __all__ = [
     "register_method",
     "register_tool",
     "report_progress",
+    "simulate",
     "trace_decision",
 ]
 
@@ -264,6 +266,7 @@ _EXPORTS: dict[str, str] = {
     "register_method": "orchkit.registry.registration",
     "register_tool": "orchkit.registry.registration",
     "report_progress": "orchkit.engine.recorder",
+    "simulate": "orchkit.simulation.simulate",
     "trace_decision": "orchkit.engine.recorder",
 }
 

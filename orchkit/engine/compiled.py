@@ -77,6 +77,8 @@ class Compiled:
             "parent_step_id": options.parent_step_id,
             "code": self.code,
         }
+        if options.simulated is not None:
+            payload["simulated"] = options.simulated
         if context.notes:
             payload["types"] = context.notes
         self.put_large()

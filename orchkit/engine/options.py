@@ -25,6 +25,8 @@ class RunOptions:
     parent_run_id: str | None = None
     parent_step_id: str | None = None
     key: IdempotencyKey | None = None
+    simulated: Mapping[str, Any] | None = None
+    """For a run in virtual time against played services: the seed, and which run of how many."""
 
 
 class RunArguments(TypedDict, total=False):

@@ -279,7 +279,7 @@ class Claims:
         self._log.append(row, durable=False)
 
     def forget(self, key: str) -> bool:
-        """Forget a key before its time, unless it is being worked on; whether it is gone. The record stays."""
+        """Forget a key before its time, unless it is being worked on; whether it is gone."""
 
         def decide(connection: sqlite3.Connection) -> tuple[bool, list[Row]]:
             row = connection.execute(_READ, (key,)).fetchone()

@@ -66,6 +66,7 @@ NAMES = {
         "register_method",
         "register_tool",
     ],
+    "simulation": ["simulate"],
     "record": ["bundle_evidence", "report_progress", "trace_decision"],
     "errors": [
         "BundleError",

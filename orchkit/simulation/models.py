@@ -1,0 +1,256 @@
+"""How services behave in a simulation."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchkit.errors import ExecutionError, ParameterError, Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ErrorKind = str | type[Exception]
+Window = tuple[float, float]
+"""``(start, duration)`` in seconds, from the beginning of the simulation."""
+
+
+class SimulatedError(ExecutionError):
+    """A call that failed because the simulation said so; errors that have no class here are subclasses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What one call does: it takes so long, and fails or not."""
+
+    duration_s: float = 0.0
+    error: Exception | None = None
+
+    def then(self, other: Behaviour) -> Behaviour:
+        """Both of them: the times add up, the first error counts and ends the call."""
+        if self.error is not None:
+            return self
+        return Behaviour(self.duration_s + other.duration_s, other.error)
+
+
+Draw = Callable[[float], Behaviour]
+"""The behaviour of a call that begins so many seconds after the beginning of the simulation."""
+
+
+class FaultModel(Protocol):
+    """How calls of a service behave."""
+
+    def start(self, rng: Random) -> Draw:
+        """Begin a simulation: all that is random comes from ``rng``, so the same seed gives the same."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Calls take a log-normal time: ``median`` seconds, ``sigma`` of its logarithm (0: always the median).
+
+    With sigma 0.5 one call in a hundred takes 3.2 times the median, with 1.0 ten times.
+    """
+
+    median: float
+    sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("Latency", median=(self.median, 0, math.inf), sigma=(self.sigma, 0, math.inf))
+
+    def start(self, rng: Random) -> Draw:
+        """See `FaultModel`."""
+        return lambda _: Behaviour(self.median * math.exp(rng.gauss(0.0, self.sigma)))
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Each call fails with probability ``rate``, whatever the others do; it fails after ``after`` seconds."""
+
+    rate: float
+    error: ErrorKind = "ConnectionError"
+    after: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("Failures", rate=(self.rate, 0, 1), after=(self.after, 0, math.inf))
+
+    def start(self, rng: Random) -> Draw:
+        """See `FaultModel`."""
+        return lambda _: _failing(self.error, self.after) if rng.random() < self.rate else Behaviour()
+
+
+@dataclass(frozen=True, slots=True)
+class Bursts:
+    """The service is up for ``up`` and down for ``down`` seconds on average (exponential), in turns.
+
+    While it is down a call fails with probability ``rate``. (The two-state model of Gilbert and Elliott.)
+    """
+
+    up: float
+    down: float
+    rate: float = 1.0
+    error: ErrorKind = "ConnectionError"
+    after: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive = (math.ulp(0.0), math.inf)
+        _check("Bursts", up=(self.up, *positive), down=(self.down, *positive), rate=(self.rate, 0, 1))
+
+    def start(self, rng: Random) -> Draw:
+        """See `FaultModel`."""
+        changes = [0.0]  # up from here, down from the next, and so on
+        course = Random(rng.random())  # noqa: S311 - its course does not depend on who calls when
+
+        def draw(at: float) -> Behaviour:
+            while changes[-1] <= at:
+                mean = self.up if len(changes) % 2 else self.down
+                changes.append(changes[-1] + course.expovariate(1 / mean))
+            is_down = bisect_right(changes, at) % 2 == 0
+            fails = rng.random() < self.rate  # drawn in any case, so that the numbers stay in step
+            return _failing(self.error, self.after) if is_down and fails else Behaviour()
+
+        return draw
+
+
+@dataclass(frozen=True, slots=True)
+class Outages:
+    """The service is down in these windows, each again ``every`` so many seconds if that is given."""
+
+    windows: Sequence[Window]
+    every: float | None = None
+    rate: float = 1.0
+    """The share of calls that fails while it is down."""
+    error: ErrorKind = "ConnectionError"
+    after: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("Outages", rate=(self.rate, 0, 1), after=(self.after, 0, math.inf))
+        _check_windows("Outages", self.windows, self.every)
+
+    def start(self, rng: Random) -> Draw:
+        """See `FaultModel`."""
+
+        def draw(at: float) -> Behaviour:
+            fails = rng.random() < self.rate
+            inside = _within(self.windows, self.every, at)
+            return _failing(self.error, self.after) if inside and fails else Behaviour()
+
+        return draw
+
+
+@dataclass(frozen=True, slots=True)
+class SlowDowns:
+    """Calls take ``extra`` seconds more in these windows, each again ``every`` so many seconds if given."""
+
+    windows: Sequence[Window]
+    extra: float
+    every: float | None = None
+
+    def __post_init__(self) -> None:
+        _check("SlowDowns", extra=(self.extra, 0, math.inf))
+        _check_windows("SlowDowns", self.windows, self.every)
+
+    def start(self, rng: Random) -> Draw:
+        """See `FaultModel`."""
+        return lambda at: Behaviour(self.extra if _within(self.windows, self.every, at) else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Each call behaves like one attempt on record, drawn at random: as long, with the same error.
+
+    Args:
+        attempts: The attempts, as `Run.attempts` or ``select * from attempts`` gives them; those of other
+            services are to be left out before.
+    """
+
+    attempts: pd.DataFrame
+    _drawn: tuple[Behaviour, ...] = field(init=False, repr=False, default=())
+
+    def __post_init__(self) -> None:
+        missing = {"status", "duration_ms", "error_type"} - set(self.attempts.columns)
+        if missing:
+            problem = Problem("attempts", f"has no column {', '.join(sorted(missing))}")
+            raise ParameterError("Recorded", [problem])
+        ended = self.attempts[self.attempts.duration_ms.notna() & (self.attempts.status != "cancelled")]
+        if ended.empty:
+            raise ParameterError("Recorded", [Problem("attempts", "there is none that has ended")])
+        rows = zip(ended.status, ended.duration_ms, ended.error_type, strict=True)
+        object.__setattr__(self, "_drawn", tuple(_recorded(*row) for row in rows))
+
+    def start(self, rng: Random) -> Draw:
+        """See `FaultModel`."""
+        return lambda _: rng.choice(self._drawn)
+
+
+def _recorded(status: str, duration_ms: float, error_type: Any) -> Behaviour:
+    if status == "success":
+        return Behaviour(duration_ms / 1000)
+    named = error_type if isinstance(error_type, str) and error_type else "TimeoutError"
+    return _failing(named, duration_ms / 1000)
+
+
+def together(models: Iterable[FaultModel], rng: Random) -> Draw:
+    """The behaviour of a call under several models, in their order."""
+    draws = [model.start(Random(rng.random())) for model in models]  # noqa: S311 - to be repeated
+
+    def draw(at: float) -> Behaviour:
+        whole = Behaviour()
+        for behaviour in [one(at) for one in draws]:  # all are drawn, so that the numbers stay in step
+            whole = whole.then(behaviour)
+        return whole
+
+    return draw
+
+
+def _failing(kind: ErrorKind, after: float) -> Behaviour:
+    return Behaviour(after, error_of(kind))
+
+
+def error_of(kind: ErrorKind) -> Exception:
+    """An error of this class or name; for a name without a plain class a subclass of `SimulatedError`."""
+    wanted = _class_named(kind) if isinstance(kind, str) else kind
+    try:
+        return wanted("simulated")
+    except Exception as error:  # a class that wants other arguments
+        problem = Problem("error", f"{wanted.__name__} cannot be made from a text", "give its name instead")
+        raise ParameterError("fault model", [problem]) from error
+
+
+def _class_named(name: str) -> type[Exception]:
+    found = getattr(builtins, name, None)
+    if isinstance(found, type) and issubclass(found, Exception):
+        return found
+    return type(name, (SimulatedError,), {})
+
+
+def _within(windows: Sequence[Window], every: float | None, at: float) -> bool:
+    at = at if every is None else at % every
+    return any(start <= at < start + duration for start, duration in windows)
+
+
+def _check(model: str, **bounds: tuple[Any, float, float]) -> None:
+    problems = [
+        Problem(name, f"must be within [{low:g}, {high:g}], not {value!r}")
+        for name, (value, low, high) in bounds.items()
+        if not (isinstance(value, int | float) and low <= value <= high)
+    ]
+    if problems:
+        raise ParameterError(model, problems)
+
+
+def _check_windows(model: str, windows: Sequence[Any], every: float | None) -> None:
+    problems = [
+        Problem(f"windows[{place}]", f"expected (start, duration) in seconds, got {window!r}")
+        for place, window in enumerate(windows)
+        if not (isinstance(window, tuple | list) and len(window) == 2 and window[0] >= 0 and window[1] > 0)
+    ]
+    if every is not None and not problems and every < max(sum(window) for window in windows):
+        problems.append(Problem("every", f"{every:g} s is shorter than the windows reach"))
+    if problems:
+        raise ParameterError(model, problems)
