@@ -130,6 +130,10 @@ class RunRecorder:
             parent = payload.get("parent_run_id")
             self._store.open_runs.begin(self.run_id, payload["kind"], payload["name"], parent)
 
+    def run_goes_on(self, payload: Mapping[str, Any]) -> None:
+        """A run that was made ours (`OpenRuns.take_up`) goes on in this process."""
+        self.event(ev.RUN_RESUMED, {**payload, **this_process().facts})
+
     def run_taken_up(self, state: RunState, payload: Mapping[str, Any]) -> None:
         """A run that was cut off, or had ended, goes on in this process, and in no other.
 
@@ -140,6 +144,8 @@ class RunRecorder:
         self._put(large)
         event = (self._store.clock.now_us(), ev.RUN_RESUMED, self.run_id, None, None, text)
         self._store.open_runs.take_up(self.run_id, state.kind, state.name, state.parent_run_id, event)
+        if state.parent_run_id is not None:
+            return  # it is not removed as long as the one above it goes on
         # No sweep removes it from here on; one that had begun before is over when this is answered.
         if not self._store.query("SELECT 1 FROM run_start WHERE run_id = ? LIMIT 1", [self.run_id]):
             self._store.open_runs.end(self.run_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,6 @@ from orchkit.errors import (
     ExecutionError,
     ParameterError,
     Problem,
-    RunInProgressError,
     UnknownNameError,
 )
 from orchkit.model.request import Durability
@@ -113,19 +113,59 @@ def resumed(
         raise ExecutionError(
             f"{run.run_id} was imported, and goes on in the store that it is of, or never: {hint}"
         )
-    open_runs = orchestrator.store.open_runs
-    for open_run in open_runs.all():
-        if open_run.run_id == run.run_id and not open_runs.is_cut_off(open_run):
-            raise RunInProgressError(run.run_id, str(open_run.process))
-    compiled = compiled_cache.get(workflow or run.workflow())
-    return going_on(orchestrator, compiled, run, on_change)
+    with _ours(orchestrator.store, run) as found:
+        if found.state.status == "success":  # somebody was faster
+            orchestrator.store.open_runs.give_back(found.run_id, ended=True)
+            return recorded_result(found.state)
+        compiled = compiled_cache.get(workflow or found.workflow())
+        return going_on(orchestrator, compiled, found, on_change, reserved=True)
+
+
+def taken_over(orchestrator: Orchestrator, compiled: Compiled, run_id: str) -> Execution | None:
+    """An execution that goes on with the run of an owner that died; None when nothing of it is on record.
+
+    Raises `RunInProgressError` when somebody has resumed it.
+    """
+    try:
+        found = load_run(orchestrator.store, run_id)
+    except UnknownNameError:
+        return None
+    with _ours(orchestrator.store, found) as run:
+        return going_on(orchestrator, compiled, run, "rerun", reserved=True)
+
+
+@contextmanager
+def _ours(store: Store, run: RecordedRun) -> Iterator[RecordedRun]:
+    """Make a run ours and give it as it stands then; an error inside leaves it as it was.
+
+    Only what was read after that can be trusted: somebody else may have resumed it since, and ended.
+    """
+    state = run.state
+    store.open_runs.take_up(run.run_id, state.kind, state.name, state.parent_run_id)
+    ended = not state.open
+    try:
+        ((events,),) = store.query("SELECT count(*) FROM event WHERE run_id = ?", [run.run_id])
+        if events != state.position:
+            ended = events == 0  # a sweep has removed it
+            run = load_run(store, run.run_id)
+            ended = not run.state.open
+        yield run
+    except BaseException:
+        store.open_runs.give_back(run.run_id, ended=ended)
+        raise
 
 
 def going_on(
-    orchestrator: Orchestrator, compiled: Compiled, run: RecordedRun, on_change: OnChange
+    orchestrator: Orchestrator,
+    compiled: Compiled,
+    run: RecordedRun,
+    on_change: OnChange,
+    *,
+    reserved: bool = False,
 ) -> Execution:
-    """The execution itself. Raises `CodeChangedError`."""
+    """The execution itself; ``reserved``: nobody else can take it up. Raises `CodeChangedError`."""
     before = plan_resumption(run.states, run.run_id, compiled, on_change)
+    before.reserved = reserved
     if on_change == "error" and (changes := before.all_changes):
         raise CodeChangedError(run.run_id, changes)
     return Execution(orchestrator, compiled, run.options(), run_id=run.run_id, before=before)

@@ -29,6 +29,8 @@ class Resumption:
     state: RunState
     anew: bool
     """Whether all of it had ended: then what did not succeed is tried anew, with new limits."""
+    reserved: bool = False
+    """Whether it was made ours before it was read."""
     undoing: str | None = None
     """Why it had failed, when it was cut off while it was being undone: only that is left to do."""
     kept: dict[str, StepResult] = field(default_factory=dict)
@@ -92,8 +94,13 @@ class Resumption:
             payload["anew"] = True
         if self.state.definition_hash != compiled.definition_hash:
             payload |= {"definition": compiled.definition, "definition_hash": compiled.definition_hash}
-        compiled.put_large()
-        recorder.run_taken_up(self.state, payload)
+        if self.reserved:
+            with recorder.store.together():
+                compiled.put_large()
+                recorder.run_goes_on(payload)
+        else:
+            compiled.put_large()
+            recorder.run_taken_up(self.state, payload)
         recorder.earlier = self.earlier
         recorder.decided(
             None,

@@ -14,14 +14,13 @@ from orchkit.engine.idempotency import Asked, Once, workflow_input
 from orchkit.engine.job import Answered, Job, KeyedJob, replayed
 from orchkit.engine.loop import loop_thread
 from orchkit.engine.options import RunArguments, RunOptions, run_options
-from orchkit.engine.resume import RecordedRun, going_on, load_run, resumed
+from orchkit.engine.resume import load_run, resumed, taken_over
 from orchkit.engine.resumption import OnChange
 from orchkit.engine.verify import Verification, verify
 from orchkit.errors import DefinitionError, ExecutionError
 from orchkit.model.idempotency import IdempotencyKey
 from orchkit.model.request import Durability
 from orchkit.model.result import WorkflowResult
-from orchkit.model.state import fold
 from orchkit.model.workflow import Workflow
 from orchkit.registry.registry import Registry
 from orchkit.store import codec
@@ -95,9 +94,7 @@ class WorkflowEngine:
     ) -> tuple[Compiled, RunOptions]:
         """Check what a run is given; errors as for `execute`."""
         self.orchestrator.check_open()
-        if not isinstance(workflow, Workflow):
-            way_out = ": call its build() first" if hasattr(workflow, "build") else ""
-            raise DefinitionError(f"expected a Workflow, not a {type(workflow).__name__}{way_out}")
+        _check_workflow(workflow)
         options = run_options(user_id, context, arguments, self.durability)
         return self._compiled.get(workflow), options
 
@@ -111,10 +108,9 @@ class WorkflowEngine:
             return Answered(replayed(store, replay))
 
         def go_on(run_id: str) -> Execution:
-            states = {found: fold(events) for found, events in store.events_below(run_id).items()}
-            if run_id not in states:  # its process ended before anything was written
-                return Execution(self.orchestrator, compiled, options, run_id=run_id)
-            return going_on(self.orchestrator, compiled, RecordedRun(states, run_id), "rerun")
+            found = taken_over(self.orchestrator, compiled, run_id)
+            # Its process may have ended before anything was written.
+            return found or Execution(self.orchestrator, compiled, options, run_id=run_id)
 
         return KeyedJob(asked, Execution(self.orchestrator, compiled, options), go_on)
 
@@ -193,8 +189,10 @@ class WorkflowEngine:
             CodeChangedError: With ``on_change="error"``: what was edited.
             WorkflowValidationError: Its tools are not there any more, or do not fit.
         """
-        _check_loop()
+        _check_loop("resume it from a sync one")
         self.orchestrator.check_open()
+        if workflow is not None:
+            _check_workflow(workflow)
         run = load_run(self.orchestrator.store, run_id)
         found = resumed(self.orchestrator, self._compiled, run, on_change, workflow)
         return self._begin(Answered(found) if isinstance(found, WorkflowResult) else found)
@@ -243,6 +241,12 @@ class WorkflowEngine:
         return loop_thread.run(verify(self.orchestrator, self._compiled, run))
 
 
-def _check_loop() -> None:
+def _check_loop(way_out: str = "use await execute(...)") -> None:
     if loop_thread.is_current:
-        raise ExecutionError("an async step cannot start a run like this: use await execute(...)")
+        raise ExecutionError(f"an async step cannot start a run like this: {way_out}")
+
+
+def _check_workflow(workflow: Any) -> None:
+    if not isinstance(workflow, Workflow):
+        way_out = ": call its build() first" if hasattr(workflow, "build") else ""
+        raise DefinitionError(f"expected a Workflow, not a {type(workflow).__name__}{way_out}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from orchkit.clock import Clock
-from orchkit.errors import RunInProgressError
+from orchkit.errors import RunInProgressError, StoreError
 from orchkit.store.holdings import Holdings, Renewer, Surroundings
 from orchkit.store.log import Row, SqliteLog
 from orchkit.store.process import Process
@@ -91,10 +91,13 @@ class OpenRuns:
             holdings.lease_us(),
         )
 
-    def take_up(self, run_id: str, kind: str, name: str, parent_run_id: str | None, event: Row) -> None:
+    def take_up(
+        self, run_id: str, kind: str, name: str, parent_run_id: str | None, event: Row | None = None
+    ) -> None:
         """Make a run ours that was cut off or has ended; at most one of several processes succeeds.
 
-        ``event`` is written in the same transaction. Raises `RunInProgressError` when it goes on elsewhere.
+        ``event`` is written in the same transaction. Without one nobody else takes it up until it has gone on
+        and ended, or `give_back`. Raises `RunInProgressError` when it goes on elsewhere.
         """
         row = self._row(run_id, kind, name, parent_run_id)
         ours = False
@@ -107,7 +110,7 @@ class OpenRuns:
             self._hold(row)  # before others can see it
             ours = True
             connection.execute(_WRITE, row)
-            return None, [event]
+            return None, [] if event is None else [event]
 
         try:
             self._log.transact(decide, strict=True)
@@ -116,6 +119,17 @@ class OpenRuns:
                 self._holdings.let_go(run_id)
             raise
         self._holdings.keep()
+
+    def give_back(self, run_id: str, *, ended: bool) -> None:
+        """Leave a run that was taken up as it was: ended, or cut off."""
+        change = "DELETE FROM open_run" if ended else "UPDATE open_run SET lease_us = 0"
+        try:
+            # Within the transaction: who takes it up next must not lose it again by what is said here.
+            with self._log.exclusive() as connection:
+                connection.execute(f"{change} WHERE run_id = ?", (run_id,))
+                self._holdings.let_go(run_id)
+        except StoreError:  # so it is not given to other processes, as long as this one lives
+            self._holdings.let_go(run_id)
 
     def is_cut_off(self, run: OpenRun) -> bool:
         """Whether it cannot go on by itself: its process is gone, or has not been heard of for too long."""

@@ -13,7 +13,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-from orchkit.clock import Clock, Limit
+from orchkit.clock import Alarm, Clock, Limit
 from orchkit.executors.threads import ThreadWorkers
 
 START_US = 1_735_689_600_000_000
@@ -112,6 +112,16 @@ class FakeClock(Clock):
             ValueError: `seconds` is not finite.
         """
         return _VirtualLimit(self._alarm, None if seconds is None else _nanoseconds(seconds))
+
+    def alarm(self, seconds: float, ring: Callable[[], object]) -> Alarm:
+        """Call `ring` on the running loop in so many virtual seconds.
+
+        Raises:
+            ValueError: `seconds` is not finite.
+        """
+        future = self._alarm(_nanoseconds(seconds))
+        future.add_done_callback(lambda over: None if over.cancelled() else ring())
+        return future
 
     def advance(self, seconds: float) -> None:
         """Move time on and wake whoever is due, in the order of their deadlines; from any thread.

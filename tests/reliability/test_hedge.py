@@ -126,6 +126,48 @@ def test_each_try_passes_the_breaker_and_the_bulkhead(bench: Any) -> None:
     assert bench.guards.breakers["b"].snapshot.failures == 0
 
 
+def test_a_call_that_answers_although_it_is_cancelled_leaves_no_cancellation_behind(bench: Any) -> None:
+    """It counts as the first success, and the task goes on as if nothing had happened."""
+
+    async def body() -> str:
+        if bench.clock.monotonic() > 0:
+            return "hedge"
+        try:
+            await bench.clock.sleep(60)
+        except asyncio.CancelledError:
+            return "first after all"
+        return "late"
+
+    async def scenario() -> tuple[str, int]:
+        output, _ = await bench.acall(body, policy())
+        task = asyncio.current_task()
+        assert task is not None
+        await asyncio.sleep(0)
+        return output, task.cancelling()
+
+    assert asyncio.run(scenario()) == ("first after all", 0)
+
+
+def test_a_cancellation_at_the_moment_of_the_answer_is_not_lost(bench: Any) -> None:
+    """Whoever cancels the call when a hedge has just won still cancels it."""
+
+    async def scenario() -> None:
+        task = asyncio.ensure_future(bench.acall(Slow(bench.clock, (60, "a"), (1, "b")), policy()))
+        await bench.clock.sleep(1.5)
+
+        async def cancel() -> None:
+            await bench.clock.sleep(0.5)
+            task.cancel()
+
+        canceller = asyncio.ensure_future(cancel())
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        await canceller
+        assert isinstance(outcome, asyncio.CancelledError) or outcome[0] == "b"
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(scenario())
+
+
 def test_short_forms() -> None:
     """A number is the delay."""
     assert as_hedge(0.2) == HedgePolicy(delay=0.2)
