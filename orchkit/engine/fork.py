@@ -199,11 +199,12 @@ def _changed(step: StepDefinition, override: Override, orchestrator: Orchestrato
 def _described(overrides: Mapping[str, Override]) -> dict[str, Any]:
     """The overrides as they can be stored."""
     return {
-        step_id: {
-            key: getattr(value, "__qualname__", str(value))
-            if key == "function"
-            else codec.pack(value, key).value
-            for key, value in override.items()
-        }
+        step_id: {key: _as_stored(f"overrides[{step_id!r}].{key}", value) for key, value in override.items()}
         for step_id, override in overrides.items()
     }
+
+
+def _as_stored(where: str, value: Any) -> Any:
+    if where.endswith(".function"):
+        return getattr(value, "__qualname__", str(value))
+    return codec.pack(value, where).value
