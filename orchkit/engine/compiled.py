@@ -14,6 +14,7 @@ from orchkit.engine.plan import Plan, compile_plan
 from orchkit.engine.recorder import RunRecorder
 from orchkit.engine.validation import check
 from orchkit.errors import WorkflowValidationError
+from orchkit.model.request import NO_DIRECTIVES, ExecutionDirective
 from orchkit.model.workflow import Workflow
 from orchkit.registry.definition import MethodDefinition
 from orchkit.registry.registry import Registry
@@ -81,6 +82,8 @@ class Compiled:
             payload["simulated"] = options.simulated
         if context.notes:
             payload["types"] = context.notes
+        if options.directives is not NO_DIRECTIVES and (directives := _described(options.directives)):
+            payload["directives"] = directives
         self.put_large()
         return payload
 
@@ -88,6 +91,12 @@ class Compiled:
         """Put the large values that events about this definition name."""
         for digest, text in self._large.items():
             self._store.put_blob(text, digest)
+
+
+def _described(directives: ExecutionDirective) -> dict[str, Any]:
+    """What a run that goes on must still know of them."""
+    lasting = {"skip_hooks", "execution_mode", "timeout"}
+    return directives.model_dump(mode="json", include=lasting, exclude_defaults=True)
 
 
 def code_facts(method: MethodDefinition, large: dict[str, str]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from orchkit.errors import (
     Problem,
     UnknownNameError,
 )
-from orchkit.model.request import Durability
+from orchkit.model.request import Durability, ExecutionDirective
 from orchkit.model.result import WorkflowResult
 from orchkit.model.state import RunState, fold
 from orchkit.model.workflow import Workflow
@@ -65,6 +65,7 @@ class RecordedRun:
             casefile_id=state.casefile_id,
             request_id=state.request_id,
             durability=durability or recorded,
+            directives=ExecutionDirective.model_validate(state.directives or {}),
             parent_run_id=state.parent_run_id,
             parent_step_id=state.parent_step_id,
         )

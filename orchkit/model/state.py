@@ -114,6 +114,8 @@ class RunState:
     context_types: list[Any] | None = None
     """The type notes of the context; None for plain JSON."""
     durability: str = "sync"
+    directives: Mapping[str, Any] | None = None
+    """How it was to be executed, where that was not as usual: a dry run, say."""
     user_id: str | None = None
     session_id: str | None = None
     casefile_id: str | None = None
@@ -179,6 +181,7 @@ _FACTS = (
     "definition",
     "definition_hash",
     "context",
+    "directives",
     "user_id",
     "session_id",
     "casefile_id",
