@@ -98,7 +98,15 @@ def _model_in(container: str) -> type[BaseModel]:
         "steps": ok.StepDefinition,
         "retry": ok.RetryPolicy,
         "retry_policy": ok.RetryPolicy,
+        "budget": ok.BudgetPolicy,
         "timeout": ok.TimeoutPolicy,
+        "breaker": ok.BreakerPolicy,
+        "fallback": ok.FallbackOption,
+        "chain": ok.FallbackOption,
+        "bulkhead": ok.BulkheadPolicy,
+        "rate_limit": ok.RateLimitPolicy,
+        "hedge": ok.HedgePolicy,
+        "faults": ok.FaultPolicy,
         "compensate": ok.Compensation,
     }
     return models.get(container, ok.Workflow)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
+from orchkit.errors import Problem
 from orchkit.model.base import Record
 from orchkit.model.breaker import BreakerPolicy, as_breaker
 from orchkit.model.budget import BudgetPolicy
@@ -23,6 +24,8 @@ from orchkit.model.limits import (
     as_rate_limit,
     as_timeout,
 )
+from orchkit.model.policycheck import warnings_of
+from orchkit.model.policywords import Explanation, explanation
 from orchkit.model.retry import Jitter, RetryPolicy, RetryStrategy, as_retry
 from orchkit.model.selectors import exception_name
 
@@ -102,6 +105,14 @@ class ReliabilityPolicy(Record):
         fields = {name: getattr(self, name, None) for name in self.model_fields_set | changes.keys()}
         merged = {name: _changed(fields[name], changes[name]) for name in changes}
         return type(self).model_validate(fields | merged)
+
+    def explain(self) -> Explanation:
+        """The worst case of one call: how long, how many calls, how much load; in words and numbers."""
+        return explanation(self)
+
+    def warnings(self, *, idempotent: bool | None = None) -> list[Problem]:
+        """Parts that contradict each other; with ``idempotent=False`` also a hedge that is not allowed."""
+        return warnings_of(self, idempotent)
 
     def over(self, other: ReliabilityPolicy) -> ReliabilityPolicy:
         """These policies, and those of ``other`` where there is none here."""

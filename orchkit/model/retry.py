@@ -5,7 +5,13 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from orchkit.model.base import Record
 from orchkit.model.budget import BudgetPolicy, as_budget
@@ -80,6 +86,12 @@ class RetryPolicy(Record):
     @classmethod
     def _budget(cls, value: Any) -> Any:
         return as_budget(value)
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Left out as a default, it would be read as another one.
+        written: dict[str, Any] = write(self)
+        return {**written, "jitter": self.jitter} if self.strategy in _EXACT else written
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

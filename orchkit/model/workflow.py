@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
 from orchkit.ids import new_id
 from orchkit.model.base import Record
@@ -14,17 +14,26 @@ from orchkit.model.brief import brief_name
 from orchkit.model.display import Displayable
 from orchkit.model.policy import (
     NO_POLICY,
+    READERS,
+    BreakerPolicy,
+    BulkheadPolicy,
+    FallbackPolicy,
+    FaultPolicy,
+    HedgePolicy,
+    RateLimitPolicy,
     ReliabilityPolicy,
     RetryPolicy,
     TimeoutPolicy,
-    as_retry,
-    as_timeout,
 )
+from orchkit.model.presets import as_policy
 
 ExecutionMode = Literal["sequential", "parallel", "dag"]
 ErrorHandling = Literal["stop_on_failure", "continue_on_failure"]
 
 _MOST_IDS = 8
+_POLICY_FIELDS = {"retry_policy": "retry"}
+"""Fields whose part of a policy has another name."""
+_FIELD_OF = {part: field for field, part in _POLICY_FIELDS.items()}
 
 
 class Compensation(Record):
@@ -53,6 +62,12 @@ class StepDefinition(Record):
     retry_policy: RetryPolicy | None = Field(
         default=None, validation_alias=AliasChoices("retry_policy", "retry")
     )
+    breaker: BreakerPolicy | None = None
+    fallback: FallbackPolicy | None = None
+    bulkhead: BulkheadPolicy | None = None
+    rate_limit: RateLimitPolicy | None = None
+    hedge: HedgePolicy | None = None
+    faults: FaultPolicy | None = None
     compensate: Compensation | None = None
     node_type: str = "task"
     """``task``, ``map``, ``workflow`` or a label of the user's; changes the picture, not the run."""
@@ -66,15 +81,21 @@ class StepDefinition(Record):
     """For a sub-workflow: its definition; ``parameters`` become its context."""
     description: str | None = None
 
-    @field_validator("retry_policy", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _retry(cls, value: Any) -> Any:
-        return as_retry(value)
+    def _whole_policy(cls, data: Any) -> Any:
+        """``policy`` stands for all parts that it has; parts that are given beside it change it."""
+        if not isinstance(data, Mapping) or data.get("policy") is None:
+            return data
+        rest = {_POLICY_FIELDS.get(name, name): value for name, value in data.items() if name != "policy"}
+        own = {name: rest.pop(name) for name in READERS if rest.get(name) is not None}
+        whole = as_policy(data["policy"])
+        return {**rest, **(whole.but(**own).parts if whole is not None else own)}
 
-    @field_validator("timeout", mode="before")
+    @field_validator("retry_policy", *(name for name in READERS if name != "retry"), mode="before")
     @classmethod
-    def _timeout(cls, value: Any) -> Any:
-        return as_timeout(value)
+    def _policy(cls, value: Any, info: ValidationInfo) -> Any:
+        return READERS[_POLICY_FIELDS.get(info.field_name or "", info.field_name or "")](value)
 
     @field_validator("compensate", mode="before")
     @classmethod
@@ -89,9 +110,9 @@ class StepDefinition(Record):
     @property
     def reliability(self) -> ReliabilityPolicy:
         """The policies that the step sets itself."""
-        if self.retry_policy is None and self.timeout is None:
-            return NO_POLICY
-        return ReliabilityPolicy(retry=self.retry_policy, timeout=self.timeout)
+        parts = {name: getattr(self, _FIELD_OF.get(name, name)) for name in READERS}
+        parts = {name: part for name, part in parts.items() if part is not None}
+        return ReliabilityPolicy.model_construct(**parts) if parts else NO_POLICY
 
     @property
     def is_map(self) -> bool:

@@ -108,8 +108,8 @@ def test_all_faults_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> Non
         ("f.yaml", "steps: []\n", "line 1: name is missing"),
         (
             "f.yaml",
-            "name: x\nsteps: [{id: a, retry: many}]\n",
-            "line 2, step 'a': retry is a mapping of fields, not a str",
+            "name: x\nsteps: [{id: a, timeout: many}]\n",
+            "line 2, step 'a': timeout is a mapping of fields, not a str",
         ),
     ],
 )
