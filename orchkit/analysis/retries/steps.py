@@ -43,7 +43,7 @@ rest AS MATERIALIZED (
 )"""
 
 
-_RATES: Columns = {
+RATES: Columns = {
     "steps": "int",
     "attempts": "int",
     "retries": "int",
@@ -98,10 +98,10 @@ def success_rates(source: Source, *, by: By = None, **selection: Unpack[Selectio
            (first_try + rescued) / nullif(first_try + rescued + failed, 0) AS success_rate,
            rescued / nullif(rescued + failed, 0) AS rescue_rate
     FROM counts{group.order_by("failed DESC", "rescued DESC")}"""  # noqa: S608
-    return ask(source, query, {**group.columns, **_RATES}, selection)
+    return ask(source, query, {**group.columns, **RATES}, selection)
 
 
-_NEEDED: Columns = {
+PER_STEP: Columns = {
     "attempts": "int",
     "steps": "int",
     "succeeded": "int",
@@ -140,10 +140,10 @@ def attempts_per_step(source: Source, *, by: By = None, **selection: Unpack[Sele
     )
     SELECT *, steps / sum(steps) OVER ({group.partition_by}) AS share
     FROM counts{split.order_by()}"""  # noqa: S608
-    return ask(source, query, {**group.columns, **_NEEDED}, selection)
+    return ask(source, query, {**group.columns, **PER_STEP}, selection)
 
 
-_TOOK: Columns = {
+TOOK: Columns = {
     "steps": "int",
     "mean_ms": "float",
     "p50_ms": "float",
@@ -177,4 +177,4 @@ def time_to_success(source: Source, *, by: By = "attempts", **selection: Unpack[
         FROM outcomes x{group.joins} WHERE x.ok AND x.took_ms IS NOT NULL{group.group_by}
     )
     SELECT *, q[1] AS p50_ms, q[2] AS p90_ms, q[3] AS p99_ms FROM spans{group.order_by()}"""  # noqa: S608
-    return ask(source, query, {**group.columns, **_TOOK}, selection, needs=TIMES)
+    return ask(source, query, {**group.columns, **TOOK}, selection, needs=TIMES)

@@ -28,7 +28,7 @@ decided AS MATERIALIZED (
     FROM untold n JOIN untold p ON p.run_id = n.run_id AND p.step_id = n.step_id AND p.attempt + 1 = n.attempt
     WHERE p.status <> 'success' AND n.started_at >= p.finished_at
 )"""
-_WAITS: Columns = {
+WAITS: Columns = {
     "basis": "text",
     "waits": "int",
     "total_ms": "float",
@@ -76,7 +76,7 @@ def waits(
         FROM waited x{group.joins} GROUP BY ALL
     )
     SELECT *, q[1] AS p50_ms, q[2] AS p90_ms, q[3] AS p99_ms FROM spread ORDER BY {keys}"""  # noqa: S608
-    columns = {**group.columns, **_WAITS}
+    columns = {**group.columns, **WAITS}
     return ask(source, query, columns, selection, needs=TIMES, tables={"decision_traces": decisions})
 
 

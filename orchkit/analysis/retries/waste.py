@@ -12,7 +12,7 @@ from orchkit.analysis.retries.steps import TRIED
 if TYPE_CHECKING:
     import pandas as pd
 
-_WASTE: Columns = {
+WASTE: Columns = {
     "calls": "int",
     "time_ms": "float",
     "retries": "int",
@@ -73,4 +73,4 @@ def waste(source: Source, *, by: By = "error", **selection: Unpack[Selection]) -
     SELECT sums.*, sums.calls / nullif(e.calls, 0) AS share_of_calls,
            sums.time_ms / nullif(e.ms, 0) AS share_of_time
     FROM sums, all_ended e{group.order_by("time_ms DESC", "sums.calls DESC")}"""  # noqa: S608
-    return ask(source, query, {**group.columns, **_WASTE}, selection)
+    return ask(source, query, {**group.columns, **WASTE}, selection)

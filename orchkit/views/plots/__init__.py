@@ -1,0 +1,32 @@
+"""The answers of `orchkit.analysis.retries` as plots: each takes the table that its question gave.
+
+::
+
+    from orchkit.analysis import retries
+    from orchkit.views import plots
+
+    plots.success_rates(retries.success_rates(kit, by="tool"))
+
+Every plot takes ``ax=`` and returns it; without one it makes a figure of its own. They need matplotlib
+(``pip install "orchkit[plot]"``) and look as its style is set, light or dark.
+"""
+
+from __future__ import annotations
+
+from orchkit.views.plots.breakers import breaker_open_time, breaker_periods
+from orchkit.views.plots.steps import attempts_per_step, success_rates, time_to_success
+from orchkit.views.plots.storms import retry_load
+from orchkit.views.plots.waits import wait_histogram, waits
+from orchkit.views.plots.waste import waste
+
+__all__ = [
+    "attempts_per_step",
+    "breaker_open_time",
+    "breaker_periods",
+    "retry_load",
+    "success_rates",
+    "time_to_success",
+    "wait_histogram",
+    "waits",
+    "waste",
+]
