@@ -9,18 +9,27 @@ from orchkit.analysis.facts import Facts, evidence_ids
 from orchkit.analysis.words import error_text, listing, plural, value_text
 from orchkit.model.state import DecisionState, StepState
 
-_TOLD_ELSEWHERE = ("policy.selected", "condition", "skip", "retry", "map.expanded")
+_TOLD_ELSEWHERE = ("policy.selected", "condition", "skip", "retry", "map.expanded", "fork")
+_TOLD_OF_RESUMING = ("rerun", "leave")
 
 
 def lines(facts: Facts, step: StepState) -> Iterator[str]:
     """Its decisions, those of its own code first; then the evidence that supports none of them."""
-    told = [one for one in facts.decisions.get(step.step_id, ()) if one.point not in _TOLD_ELSEWHERE]
+    told = [one for one in facts.decisions.get(step.step_id, ()) if not _is_told_elsewhere(one)]
     for by_engine in (False, True):
         some = [decision for decision in told if decision.by_engine is by_engine]
         if some:
             yield f"{decisions(len(some), by_engine=by_engine)}:"
             yield from (f"  {_decision(facts, decision)}" for decision in some)
     yield from _evidence(facts, step, told)
+
+
+def _is_told_elsewhere(decision: DecisionState) -> bool:
+    """Only of the engine: a step may use the same words for choices of its own."""
+    if not decision.by_engine:
+        return False
+    told = decision.point == "resume" and decision.decision in _TOLD_OF_RESUMING
+    return told or decision.point in _TOLD_ELSEWHERE
 
 
 def decisions(count: int, *, by_engine: bool) -> str:

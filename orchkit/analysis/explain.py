@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from orchkit.analysis import runstory, stepstory
 from orchkit.analysis.facts import Facts
+from orchkit.analysis.known import NOTHING, Known
 from orchkit.analysis.words import clean, sentence
 from orchkit.errors import UnknownNameError
 from orchkit.model.state import RunState
 
 
-def explain_step(state: RunState, step_id: str) -> str:
+def explain_step(state: RunState, step_id: str, known: Known = NOTHING) -> str:
     """One step in plain words: what it did, waited for and decided, and why it ended as it did.
 
     Raises `UnknownNameError` when the run has no such step.
     """
     if step_id not in state.steps:
         raise UnknownNameError("step", step_id, state.steps)
-    return "\n".join(_line(line) for line in stepstory.lines(Facts(state), state.steps[step_id]))
+    return "\n".join(_line(line) for line in stepstory.lines(Facts(state, known), state.steps[step_id]))
 
 
-def explain_run(state: RunState) -> str:
-    """The whole run in plain words: how it ended, what failed first and what that led to."""
-    return "\n".join(_line(line) for line in runstory.lines(Facts(state)))
+def explain_run(state: RunState, known: Known = NOTHING) -> str:
+    """The whole run in plain words: how it ended, what failed first, where it comes from; what to do."""
+    return "\n".join(_line(line) for line in runstory.lines(Facts(state, known)))
 
 
 def _line(line: str) -> str:

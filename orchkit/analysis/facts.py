@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
+from orchkit.analysis.known import NOTHING, Known
 from orchkit.analysis.links import Link, links, workflow_of
-from orchkit.analysis.liveness import CUT_OFF, is_cut_off
+from orchkit.analysis.liveness import CUT_OFF, IN_DOUBT, is_run_cut_off
 from orchkit.analysis.words import listing
 from orchkit.model.event import Event
 from orchkit.model.state import DecisionState, RunState, StepState
@@ -34,14 +35,13 @@ _WORDS = {
 class Facts:
     """A run's state and its definition, looked at from several sides; each side is worked out once."""
 
-    def __init__(self, state: RunState) -> None:
-        self.state = state
+    def __init__(self, state: RunState, known: Known = NOTHING) -> None:
+        self.state, self.known = state, known
 
     @cached_property
     def cut_off(self) -> bool:
         """Whether the run has no end and will have none; looked up once, for the record as a whole."""
-        state = self.state
-        return is_cut_off(state.status, state.pid, state.host, state.imported is not None)
+        return is_run_cut_off(self.state, self.known.given_up)
 
     @property
     def run_standing(self) -> str:
@@ -50,6 +50,8 @@ class Facts:
 
     def standing(self, status: str) -> str:
         """The status of a step or an attempt: what was running when the run was cut off, was so too."""
+        if status == "in_doubt":
+            return IN_DOUBT
         return CUT_OFF if status == "running" and self.cut_off else status
 
     def counted(self, steps: Iterable[StepState]) -> Counter[str]:
@@ -91,6 +93,14 @@ class Facts:
             for step in self.state.steps.values()
             if step.parent is None and not step.step_id.startswith(COMPENSATION)
         ]
+
+    @cached_property
+    def pipeline(self) -> StepState | None:
+        """Of an orchestrator's run the step that is its pipeline, in which everything else happened."""
+        if self.state.kind != "orchestrator":
+            return None
+        steps = (step for step in self.own_steps if step.name == self.state.name)
+        return next((step for step in steps if step.node_type != "workflow"), None)
 
     @cached_property
     def compensations(self) -> dict[str, StepState]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchkit.analysis import choices
+from orchkit.analysis import choices, lives, origins
 from orchkit.analysis.facts import OVER, Facts, span_ms, tally
+from orchkit.analysis.known import Path
+from orchkit.analysis.liveness import is_gone, process_of
 from orchkit.analysis.words import duration, error_text, listing, ordinal, plural, shorten
 from orchkit.model.state import StepState
+from orchkit.store.process import this_process
 
 _ENDED = {
     "success": "succeeded",
@@ -24,6 +27,9 @@ _LONGEST_HOST = 80
 def lines(facts: Facts) -> Iterator[str]:
     """How the run ended, what failed first, what that led to, and what else is on the record."""
     yield from _cut_off(facts) if facts.cut_off else (_ending(facts),)
+    yield from origins.lines(facts)
+    for life in lives.lives(facts):
+        yield from life.lines()
     yield from _failures(facts)
     yield from _not_run(facts)
     yield from _retries(facts)
@@ -39,12 +45,29 @@ def _ending(facts: Facts) -> str:
         over = sum(counts[status] for status in OVER)
         return f"{name} {_GOES_ON[state.status]}: {over} of {plural(len(steps), 'step')} over"
     took = duration(span_ms(state.started_us, state.finished_us))
-    head = f"{name} {_ENDED[state.status]} after {took}"
+    head = f"{name} {_ENDED[state.status]} after {took}{_times_resumed(facts)}"
+    if state.kind != "workflow":
+        return head + _workflows(facts)
     return f"{head}: {_all(len(steps), counts)}" if steps else f"{head}; it had no steps"
 
 
 def _name(facts: Facts) -> str:
-    return facts.state.name or facts.state.run_id or "The run"
+    name = facts.state.name or facts.state.run_id or "The run"
+    return f"The orchestrator {name}" if facts.state.kind == "orchestrator" else name
+
+
+def _times_resumed(facts: Facts) -> str:
+    """The time between its lives is in how long it took."""
+    count = facts.state.resumed
+    return f", resumed {plural(count, 'time') if count > 1 else 'once'}" if count else ""
+
+
+def _workflows(facts: Facts) -> str:
+    """What the pipeline of an orchestrator ran."""
+    ran = [step for step in facts.own_steps if step.node_type == "workflow"]
+    if not ran:
+        return ""
+    return f"; {plural(len(ran), 'workflow')} that it ran {tally(facts.counted(ran)).removeprefix('1 ')}"
 
 
 def _all(total: int, counts: Mapping[str, int]) -> str:
@@ -63,23 +86,47 @@ def _cut_off(facts: Facts) -> Iterator[str]:
     """That it was, how far it had come by then, and what nobody knows."""
     state, steps = facts.state, facts.own_steps
     lasted = duration(facts.since_start(state.last_us))
-    yield f"{_name(facts)} was cut off after {lasted}: {gone(facts)}"
+    again = " again" if state.resumed else ""
+    yield f"{_name(facts)} was cut off{again} after {lasted}: {gone(facts)}"
     if steps:
         words = _all(len(steps), facts.counted(steps))
         yield words[0].upper() + words[1:]
     yield from in_doubt(facts)
-    if facts.state.imported is not None:
-        return  # there it may have gone on, and undone what it did
     undoable = [step.step_id for step in steps if step.status == "success" and _can_be_undone(facts, step)]
-    if undoable:
+    if undoable and state.imported is None:  # else it may have gone on there, and undone what it did
         yield f"Compensations did not run: what {listing(undoable)} did still stands"
+    yield way_on(facts)
 
 
 def gone(facts: Facts) -> str:
-    """``process 10155 on this machine is gone``, or that the record ends because it was exported."""
-    if facts.state.imported is not None:
-        return f"it was exported{_where(facts.state.imported)} before it had ended"
-    return f"process {facts.state.pid} on this machine is gone"
+    """``process 10155 on this machine is gone``, or why else the record ends."""
+    state = facts.state
+    if state.imported is not None:
+        return f"it was exported{_where(state.imported)} before it had ended"
+    process = process_of(state.pid, state.host, state.born)
+    if process is None:
+        return "nobody works on it any more"
+    if process == this_process():
+        return "the store was closed before it had ended"
+    if is_gone(process):
+        return f"process {process.pid} on this machine is gone"
+    where = shorten(process.host, _LONGEST_HOST)
+    return f"nothing has been heard for too long of process {process.pid} on {where}"
+
+
+def way_on(facts: Facts) -> str:
+    """What to do about a run that was cut off."""
+    state = facts.state
+    if state.parent_run_id is not None:
+        return f"It goes on with the run that it is part of, {state.parent_run_id}"
+    if state.imported is not None:
+        return f'kit.fork("{state.run_id}", …) begins a new run here that shares its results'
+    if state.kind == "workflow":
+        return f'kit.resume("{state.run_id}") goes on from there: what was completed is not repeated'
+    key = origins.key_of(state)
+    if key is None:
+        return "It had no idempotency key, so nobody can go on with it: make the request anew"
+    return f"Make the request again, with its key {key}: that goes on with this run"
 
 
 def _where(imported: Mapping[str, Any]) -> str:
@@ -95,14 +142,30 @@ def origin(imported: Mapping[str, Any]) -> str:
 
 def in_doubt(facts: Facts) -> Iterator[str]:
     """The steps of a run that was cut off of which nobody knows whether they had their effect."""
-    begun = [step for step in facts.state.steps.values() if step.status == "running" and step.attempts]
-    doubtful = [step for step in begun if step.attempts[-1].status in ("running", "success")]
+    doubtful = [(step_path(path, step), step) for path, step in _doubtful(facts)]
     if len(doubtful) == 1:
-        attempt = f"whose {ordinal(len(doubtful[0].attempts))} attempt had begun"
-        yield f"In doubt: {doubtful[0].step_id}, {attempt} and whose end is not on record"
+        name, step = doubtful[0]
+        attempt = f"whose {ordinal(step.attempts[-1].number)} attempt had begun"
+        yield f"In doubt: {name}, {attempt} and whose end is not on record"
     elif doubtful:
-        names = listing(map(_with_attempt, doubtful))
+        names = listing(_numbered(name, step) for name, step in doubtful)
         yield f"In doubt: {names}, whose attempts had begun and whose ends are not on record"
+
+
+def step_path(path: Path, step: StepState) -> str:
+    """A step after those of the sub-workflows around it: ``import › load``."""
+    return " › ".join((*path, step.step_id))
+
+
+def _doubtful(facts: Facts) -> Iterator[tuple[Path, StepState]]:
+    """The steps whose last attempt had begun and perhaps ended, those of sub-workflows too."""
+    for path, state in ((), facts.state), *facts.known.below.items():
+        if state.status not in ("running", "paused"):
+            continue
+        for step in state.steps.values():
+            begun = step.status == "running" and step.attempts
+            if begun and step.attempts[-1].status in ("running", "success"):
+                yield path, step
 
 
 def _can_be_undone(facts: Facts, step: StepState) -> bool:
@@ -154,7 +217,11 @@ def _why(facts: Facts, step: StepState) -> str:
 
 
 def _retries(facts: Facts) -> Iterator[str]:
-    retried = [step for step in facts.state.steps.values() if len(step.attempts) > 1]
+    retried = [
+        step
+        for step in facts.state.steps.values()
+        if any(attempt.status in ("failed", "timeout") for attempt in step.attempts[:-1])
+    ]
     recovered = [f"{step.step_id} ({len(step.attempts)})" for step in retried if step.status == "success"]
     if recovered:
         yield f"Succeeded only after retries (attempts): {listing(recovered)}"
@@ -172,11 +239,11 @@ def _compensations(facts: Facts) -> Iterator[str]:
 def _under_way(facts: Facts) -> Iterator[str]:
     running = [step for step in facts.own_steps if step.status == "running"]
     if running:
-        yield f"Running now: {listing(map(_with_attempt, running))}"
+        yield f"Running now: {listing(_numbered(step.step_id, step) for step in running)}"
 
 
-def _with_attempt(step: StepState) -> str:
-    return f"{step.step_id} (attempt {len(step.attempts)})" if len(step.attempts) > 1 else step.step_id
+def _numbered(name: str, step: StepState) -> str:
+    return f"{name} (attempt {len(step.attempts)})" if len(step.attempts) > 1 else name
 
 
 def _record(facts: Facts) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from orchkit.analysis import choices, runstory, tries
+from orchkit.analysis import choices, lives, origins, runstory, tries
 from orchkit.analysis.facts import COMPENSATION, OVER, Facts, span_ms, tally
 from orchkit.analysis.links import Link
 from orchkit.analysis.liveness import CUT_OFF
@@ -24,6 +24,7 @@ def lines(facts: Facts, step: StepState) -> Iterator[str]:
     """What the step did and how it ended, what it waited for, why, and what it put on the record."""
     yield _ending(facts, step)
     yield from _kind(facts, step)
+    yield from filter(None, (life.of_step(step.step_id) for life in lives.lives(facts)))
     yield from _waits(facts, step)
     yield from _condition(facts, step)
     yield from tries.lines(facts, step)
@@ -39,6 +40,10 @@ def _ending(facts: Facts, step: StepState) -> str:
 
 
 def _succeeded(facts: Facts, step: StepState) -> str:
+    if step.source is not None:
+        return origins.reused(step)
+    if origins.was_given(facts, step):
+        return f"{step.step_id} was not run: its output was given when the run was forked"
     return f"{step.step_id} {_called(step)}succeeded{_on_attempt(step)}{_after(step)}"
 
 
@@ -96,10 +101,11 @@ def _pending(facts: Facts, step: StepState) -> str:
     steps = facts.state.steps
     sources = [link.source for link in facts.links_into.get(step.step_id, ())]
     missing = [source for source in sources if source in steps and steps[source].status not in OVER]
+    again = " again" if step.attempts else ""
     if facts.cut_off:
         waited = f"; it waited for {listing(missing)}" if missing else ""
-        return f"{step.step_id} had not begun when the run was cut off{waited}"
-    return f"{step.step_id} has not begun" + (f"; it waits for {listing(missing)}" if missing else "")
+        return f"{step.step_id} had not begun{again} when the run was cut off{waited}"
+    return f"{step.step_id} has not begun{again}" + (f"; it waits for {listing(missing)}" if missing else "")
 
 
 _ENDINGS: Mapping[str, Callable[[Facts, StepState], str]] = {
@@ -147,7 +153,16 @@ def _kind(facts: Facts, step: StepState) -> Iterator[str]:
     elif step.step_id.startswith(COMPENSATION):
         yield f"It undoes {step.step_id.removeprefix(COMPENSATION)}"
     elif _is_workflow(facts, step):
-        yield "It is a sub-workflow with a run of its own"
+        what = "workflow that the pipeline ran" if facts.state.kind == "orchestrator" else "sub-workflow"
+        own = f", {step.child_run_id}" if step.child_run_id is not None else ""
+        yield f"It is a {what} with a run of its own{own}"
+    elif step is facts.pipeline:
+        yield f"It is the pipeline of the orchestrator{_of_pipeline(facts)}"
+
+
+def _of_pipeline(facts: Facts) -> str:
+    ran = [step.step_id for step in facts.own_steps if step.node_type == "workflow"]
+    return f", which ran {listing(ran)}" if ran else ""
 
 
 # --- what it waited for --------------------------------------------------------------------
@@ -155,12 +170,16 @@ def _kind(facts: Facts, step: StepState) -> Iterator[str]:
 
 def _waits(facts: Facts, step: StepState) -> Iterator[str]:
     links = facts.links_into.get(step.step_id, [])
-    if not links or step.status == "pending":
+    if not links or step.status == "pending" or step.source is not None:
         return
     yield f"It {'would have come' if step.status == 'skipped' else 'came'} after {listing(map(_link, links))}"
     steps, ready = facts.state.steps, facts.since_start(step.scheduled_us)
     ended = [(steps[link.source].finished_us or 0, link.source) for link in links if link.source in steps]
-    if ready is not None and ended and step.status != "skipped":
+    if ready is None or not ended or step.status == "skipped":
+        return
+    if any(max(ended)[0] < life.at_us <= (step.scheduled_us or 0) for life in lives.lives(facts)):
+        yield f"It could begin {duration(ready)} into the run, when that was resumed"
+    else:
         last = f" the last of them, {max(ended)[1]}," if len(ended) > 1 else f" {ended[0][1]}"
         yield f"It could begin {duration(ready)} into the run, when{last} had ended"
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from orchkit.analysis.facts import Facts, span_ms
-from orchkit.analysis.liveness import CUT_OFF
+from orchkit.analysis.liveness import CUT_OFF, IN_DOUBT
 from orchkit.analysis.words import duration, error_text, listing, plural, without_modules
 from orchkit.model.state import AttemptState, DecisionState, StepState
 
@@ -16,6 +16,7 @@ _WORDS = {
     "timeout": "ran into its timeout",
     "running": "is running",
     CUT_OFF: "was cut off",
+    IN_DOUBT: "is in doubt: it had begun when the process ended; whether it took effect is not known",
 }
 _OWN_TIMEOUT = "TimeoutExceededError"
 
@@ -108,7 +109,7 @@ def _timeout(timeout: Any) -> str:
 
 def _attempts(facts: Facts, step: StepState) -> Iterator[str]:
     attempts = step.attempts
-    if len(attempts) < 2 and not any(attempt.abandoned for attempt in attempts):
+    if len(attempts) < 2 and not any(one.abandoned or one.status == "in_doubt" for one in attempts):
         return
     yield f"Its {plural(len(attempts), 'attempt')}:"
     verdicts = {one.attempt: one for one in facts.decisions.get(step.step_id, ()) if one.point == "retry"}

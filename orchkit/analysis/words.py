@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 JOINERS = "\u200d\ufe0e\ufe0f"
@@ -53,6 +54,15 @@ def _two_units(seconds: int) -> str:
             rest = seconds % size // small_size
             return f"{seconds // size} {unit} {rest:02d} {small_unit}"
     return f"{seconds} s"
+
+
+def moment(time: datetime | int | None) -> str:
+    """A time, given as such or in microseconds since the epoch: ``2025-03-12 14:03:22 UTC``."""
+    if time is None:
+        return ""
+    if isinstance(time, int):
+        time = datetime.fromtimestamp(time / 1e6, UTC)
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def clean(text: object) -> str:

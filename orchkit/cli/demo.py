@@ -14,6 +14,7 @@ import typer
 from rich.text import Text
 
 from orchkit.analysis.explain import explain_run
+from orchkit.analysis.facts import Facts
 from orchkit.analysis.words import duration, plural
 from orchkit.cli.failure import UsageError
 from orchkit.cli.options import DEFAULT_STORE, DebugOption, StoreOption
@@ -60,7 +61,7 @@ def demo(
             _print_stage(console, stage)
         main = stages[-1].run
         picture = main.dag().save(out / f"{main.name}.svg")
-        print_steps(console, main.state)
+        print_steps(console, Facts(main.state))
         console.print()
         print_story(console, explain_run(main.state))
         console.print()

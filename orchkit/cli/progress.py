@@ -88,11 +88,8 @@ def _line(event: Event, label: str) -> Text | None:
     if event.kind == ev.STEP_FINISHED and not label.endswith("]"):
         mark = status(payload["status"])
         mark.pad_right(max(0, SIGN - len(mark)))
-        took = (
-            ""
-            if payload["status"] == "skipped"
-            else duration(max(0, event.ts - payload["started_us"]) / 1000)
-        )
+        lasted = duration(max(0, event.ts - payload["started_us"]) / 1000)
+        took = "" if payload["status"] == "skipped" else lasted
         why = one_line(payload.get("error") or payload.get("reason") or "")
         return Text("  ").append_text(mark).append("  ".join(filter(None, (label, took, why))))
     if is_retry(event):

@@ -14,7 +14,7 @@ from rich.text import Text
 
 import orchkit as ok
 from orchkit.analysis.explain import explain_run
-from orchkit.analysis.facts import span_ms
+from orchkit.analysis.facts import Facts, span_ms
 from orchkit.cli.definition import read_definition
 from orchkit.cli.failure import FAILED
 from orchkit.cli.feed import Feed
@@ -148,7 +148,7 @@ def _obey(interrupts: Interrupts, handle: ok.RunHandle, display: Display) -> Non
 
 
 def _tell(console: Console, ended: Ended, store: Path) -> None:
-    print_steps(console, ended.state)
+    print_steps(console, Facts(ended.state))
     console.print()
     print_story(console, explain_run(ended.state))
     console.print(Text(f"Recorded as {ended.result.run_id} in {store}."), soft_wrap=True)

@@ -12,11 +12,15 @@ from rich.text import Text
 
 from orchkit.analysis.explain import explain_run, explain_step
 from orchkit.analysis.facts import Facts
+from orchkit.analysis.liveness import is_gone, process_of
+from orchkit.analysis.lives import lives
+from orchkit.analysis.origins import fork_start, key_of
 from orchkit.analysis.runstory import origin
 from orchkit.analysis.words import duration
 from orchkit.cli.tables import attempts_table, decisions_table, print_steps
-from orchkit.cli.words import moment, one_line, plain, standing, status
-from orchkit.model.state import DecisionState, RunState, StepState
+from orchkit.cli.words import moment, one_line, plain, status
+from orchkit.model.state import DecisionState, StepState
+from orchkit.views.runmarks import marks_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,33 +30,43 @@ MOST_DATA_CHARS = 6_000
 MOST_DECISIONS = 40
 
 
-def print_run(console: Console, state: RunState, facts: Mapping[str, Any]) -> None:
-    """A run: its facts (a row of the view ``runs``), its story, its steps, its decisions."""
-    console.print(Text.assemble((one_line(state.name), "bold"), "  ", standing(facts)))
-    console.print(_facts(state, facts))
+def print_run(console: Console, facts: Facts, row: Mapping[str, Any]) -> None:
+    """A run: what is known of it (a row of the view ``runs``), its story, its steps, its decisions."""
+    state = facts.state
+    marks = ", ".join(marks_of(state, facts.known))
+    behind = [("  ", ""), (marks, "dim")] if marks else []
+    console.print(Text.assemble((one_line(state.name), "bold"), "  ", status(facts.run_standing), *behind))
+    console.print(_facts(facts, row))
     console.print()
-    print_story(console, explain_run(state))
+    print_story(console, explain_run(state, facts.known))
     if state.steps:
         console.print()
-        print_steps(console, state)
+        print_steps(console, facts)
     _print_decisions(console, state.decisions, with_step=True)
 
 
-def _facts(state: RunState, facts: Mapping[str, Any]) -> Table:
-    took = f", took {duration(facts['duration_ms'])}" if facts["duration_ms"] is not None else ""
-    parent = f"step {facts['parent_step_id']} of {facts['parent_run_id']}" if facts["parent_run_id"] else None
-    gone = ", which is gone" if Facts(state).cut_off and state.imported is None else ""
+def _facts(facts: Facts, row: Mapping[str, Any]) -> Table:
+    state = facts.state
+    took = f", took {duration(row['duration_ms'])}" if row["duration_ms"] is not None else ""
+    parent = f"step {row['parent_step_id']} of {row['parent_run_id']}" if row["parent_run_id"] else None
+    gone = (
+        ", which is gone" if facts.cut_off and is_gone(process_of(state.pid, state.host, state.born)) else ""
+    )
+    key, starts = key_of(state), ", ".join(fork_start(state))
     rows = {
-        "run": facts["run_id"],
-        "kind": facts["kind"],
-        "started": f"{moment(facts['started_at'])}{took}",
-        "user": facts["user_id"],
-        "session": facts["session_id"],
-        "case file": facts["casefile_id"],
-        "request": facts["request_id"],
+        "run": row["run_id"],
+        "kind": row["kind"],
+        "started": f"{moment(row['started_at'])}{took}",
+        "resumed": ", ".join(moment(life.at_us) for life in lives(facts)),
+        "key": key if key != row["request_id"] else None,
+        "user": row["user_id"],
+        "session": row["session_id"],
+        "case file": row["casefile_id"],
+        "request": row["request_id"],
         "part of": parent,
-        "process": f"{facts['pid']} on {facts['host']}{gone}" if facts["pid"] else None,
-        "durability": facts["durability"],
+        "forked from": f"{row['source_run_id']} at {starts}" if starts else row["source_run_id"],
+        "process": f"{row['pid']} on {row['host']}{gone}" if row["pid"] else None,
+        "durability": row["durability"],
         "imported": origin(state.imported) if state.imported is not None else None,
     }
     table = Table.grid(padding=(0, 2))
@@ -64,13 +78,13 @@ def _facts(state: RunState, facts: Mapping[str, Any]) -> Table:
     return table
 
 
-def print_step(console: Console, state: RunState, step: StepState) -> None:
+def print_step(console: Console, facts: Facts, step: StepState) -> None:
     """A step: its story, its attempts, its decisions, what went in and what came out, its evidence."""
-    facts = Facts(state)
+    state = facts.state
     console.print(Text.assemble((one_line(step.step_id), "bold"), "  ", status(facts.standing(step.status))))
     console.print(Text(f"{one_line(step.name)}, in {one_line(state.name)} {state.run_id}", style="dim"))
     console.print()
-    print_story(console, explain_step(state, step.step_id))
+    print_story(console, explain_step(state, step.step_id, facts.known))
     if step.attempts:
         console.print()
         console.print(attempts_table(console, facts, step))

@@ -32,17 +32,18 @@ def show(
     with reading(store) as kit:
         found = find_run(kit, run)
         state = found.state
+        facts = Facts(state, found.known_of(state))
         if step is not None and step not in state.steps:
             raise UnknownNameError("step", step, state.steps)
         if svg is not None:
-            _draw(found.dag_of(state), svg)
-        facts = records(kit.runs.frame(run_id=found.id, sub_runs=True))[0]
+            _draw(found.dag_of(state, facts.known), svg)
+        row = records(kit.runs.frame(run_id=found.id, sub_runs=True))[0]
         if as_json:
-            print_json({"run": {**facts, "cut_off": Facts(state).cut_off}, **_tables(found, step)})
+            print_json({"run": {**row, "cut_off": facts.cut_off}, **_tables(found, step)})
         elif step is None:
-            print_run(stdout(), state, facts)
+            print_run(stdout(), facts, row)
         else:
-            print_step(stdout(), state, state.steps[step])
+            print_step(stdout(), facts, state.steps[step])
 
 
 def find_run(kit: ok.Kit, text: str) -> ok.Run:
@@ -69,6 +70,8 @@ def _tables(found: ok.Run, step: str | None) -> dict[str, Any]:
     """The explanation and the tables of a run, or the rows of one step."""
     tables = {
         "steps": found.steps(),
+        "lineage": found.lineage(),
+        "shared": found.shared(),
         "attempts": found.attempts(),
         "decisions": found.decisions(),
         "evidence": found.evidence(),

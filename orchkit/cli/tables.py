@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchkit.analysis.facts import Facts, span_ms
+from orchkit.analysis.liveness import GivenUp
 from orchkit.analysis.words import duration
 from orchkit.cli.words import NOTHING, moment, one_line, squeeze, standing, status, value
-from orchkit.model.state import DecisionState, RunState, StepState
+from orchkit.model.state import DecisionState, StepState
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,21 +65,20 @@ def _text(cell: Cell) -> Text:
 # --- steps -----------------------------------------------------------------------------------
 
 
-def print_steps(console: Console, state: RunState) -> None:
+def print_steps(console: Console, facts: Facts) -> None:
     """Steps with status, attempts, duration, and the output or what went wrong.
 
     The items of a map stand for themselves in its output. Of very many steps, those that succeeded are
     left out first.
     """
-    facts = Facts(state)
-    steps = [step for step in state.steps.values() if step.parent is None]
+    steps = [step for step in facts.state.steps.values() if step.parent is None]
     shown = _most_telling(steps)
     rows = [
         (
             one_line(step.step_id),
             status(facts.standing(step.status)),
             str(len(step.attempts)) if step.attempts else NOTHING,
-            _took(step),
+            Text("reused", style="dim") if step.source is not None else _took(step),
             outcome(step),
         )
         for step in shown
@@ -144,16 +144,24 @@ def decisions_table(console: Console, decisions: Sequence[DecisionState], *, wit
 # --- runs ------------------------------------------------------------------------------------
 
 
-def runs_table(console: Console, runs: Iterable[Mapping[str, Any]], shortest: Mapping[str, str]) -> Table:
-    """Runs, one row each; ids as short as they are unambiguous."""
+def runs_table(
+    console: Console,
+    runs: Iterable[Mapping[str, Any]],
+    shortest: Mapping[str, str],
+    given_up: GivenUp = (),
+) -> Table:
+    """Runs, one row each; ids as short as they are unambiguous. What is special about them comes last."""
     rows = [
         (
             Text(shortest[run["run_id"]], style="cyan"),
             one_line(run["name"] or ""),
-            standing(run),
+            standing(run, given_up),
             moment(run["started_at"]),
             duration(run["duration_ms"]),
+            Text(", ".join(run["marks"]), style="dim"),
         )
         for run in runs
     ]
-    return grid(console, ("run", "name", "status", "started", "duration"), rows, right=("duration",))
+    headers, shown = ("run", "name", "status", "started", "duration", ""), any(row[-1] for row in rows)
+    last = len(headers) if shown else -1
+    return grid(console, headers[:last], [row[:last] for row in rows], right=("duration",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.text import Text
@@ -26,6 +26,7 @@ STYLES = {
     "pending": "dim",
     "running": "cyan",
     liveness.CUT_OFF: "bold red",
+    liveness.IN_DOUBT: "yellow",
     "paused": "magenta",
 }
 NOTHING = Text("–", style="dim")
@@ -36,9 +37,9 @@ def status(name: str) -> Text:
     return Text(f"{look_of(name).sign} {name}", style=STYLES.get(name, ""), no_wrap=True)
 
 
-def standing(run: Mapping[str, Any]) -> Text:
+def standing(run: Mapping[str, Any], given_up: liveness.GivenUp) -> Text:
     """The status of a run (a row of the view ``runs``); of one whose process is gone, that it was cut off."""
-    return status(liveness.standing(run["status"], run["pid"], run["host"], run["imported"]))
+    return status(liveness.standing(run, given_up))
 
 
 def plain(text: object) -> str:
@@ -67,6 +68,8 @@ def squeeze(text: str, width: int) -> str:
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def moment(time: datetime | None) -> str:
-    """A time as local time, to the second."""
+def moment(time: datetime | int | None) -> str:
+    """A time, given as such or in microseconds since the epoch, as local time to the second."""
+    if isinstance(time, int):
+        time = datetime.fromtimestamp(time / 1e6, UTC)
     return "–" if time is None else f"{time.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -11,11 +11,10 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from orchkit.analysis.words import clean, duration, shorten
+from orchkit.analysis.words import clean, duration, moment, shorten
 from orchkit.model.brief import brief
 from orchkit.views.palette import look_of
 from orchkit.views.render import Picture
@@ -28,6 +27,7 @@ __all__ = [
     "duration",
     "html",
     "image",
+    "mark",
     "moment",
     "muted",
     "note",
@@ -59,18 +59,25 @@ def html(value: object) -> Html:
     return value if isinstance(value, Html) else Html(escape(clean(value), quote=True))
 
 
-def card(title: object, facts: Iterable[tuple[str, Cell]], *body: Html, head: Html | None = None) -> Html:
+def card(
+    title: object,
+    facts: Iterable[tuple[str, Cell]],
+    *body: Html,
+    head: Html | None = None,
+    marks: Iterable[str] = (),
+) -> Html:
     """A framed block: a headline, facts as ``(name, value)`` in one line, then the body.
 
-    ``head`` stands before the title. Facts without a value are left out.
+    ``head`` stands before the title, ``marks`` behind it. Facts without a value are left out.
     """
     shown = "".join(map(_fact, facts))
+    behind = " ".join(map(mark, marks))
     # the classes keep notebooks from taking the text between two dollars for a formula
     return Html(
         '<div class="orchkit tex2jax_ignore mathjax_ignore" '
         f'style="border:{_LINE};border-radius:8px;padding:12px 16px;margin:4px 0;max-width:1240px">'
         f'<div style="margin:0 0 6px 0">{head or ""} '
-        f'<span style="font-weight:600;font-size:115%">{html(title)}</span></div>'
+        f'<span style="font-weight:600;font-size:115%;margin-right:8px">{html(title)}</span>{behind}</div>'
         + (f'<div style="margin:0 0 8px 0">{shown}</div>' if shown else "")
         + "".join(body)
         + "</div>"
@@ -141,6 +148,15 @@ def status_chip(status: str | None) -> Html:
         f'<span style="display:inline-block;background-color:{look.fill};color:{look.text};'
         f"border:1px solid {look.colour};border-radius:10px;padding:0 9px;font-size:92%;line-height:1.6;"
         f'white-space:nowrap;margin-right:6px">{look.sign} {html(status or "unknown")}</span>'
+    )
+
+
+def mark(text: object) -> Html:
+    """A quiet pill, for what is no status."""
+    return Html(
+        '<span style="display:inline-block;border:1px solid rgba(128,128,128,0.6);border-radius:10px;'
+        f'padding:0 8px;font-size:82%;line-height:1.6;white-space:nowrap;margin:0 4px 0 0;opacity:0.85">'
+        f"{html(text)}</span>"
     )
 
 
@@ -226,12 +242,3 @@ def _clipped(value: Any, length: int) -> Any:
     if isinstance(value, list | tuple):
         return [_clipped(item, length) for item in value[: length // 2]]
     return value
-
-
-def moment(time: datetime | int | None) -> str:
-    """A time, given as such or in microseconds since the epoch: ``2025-03-12 14:03:22 UTC``."""
-    if time is None:
-        return ""
-    if isinstance(time, int):
-        time = datetime.fromtimestamp(time / 1e6, UTC)
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -101,6 +101,8 @@ def _node(node: Node, bare: bool) -> str:
         attributes |= {"fillcolor": look.fill, "color": look.colour, "tooltip": node.tooltip or node.title}
         if node.kind == "compensation" or node.status == "skipped":
             attributes["style"] = "rounded,filled,dashed"
+        elif "reused" in node.classes:
+            attributes["style"] = "rounded,filled,dotted"
         if node.kind in ("map", "group"):
             attributes["shape"] = "box3d"
         if node.kind == "workflow":

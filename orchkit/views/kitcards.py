@@ -42,7 +42,7 @@ def _runs(runs: Runs) -> list[Html]:
         return [muted("No run is on the record yet.")]
     total = sum(counts.values())
     chips = " ".join(f"{count:,} {status_chip(status)}" for status, count in counts.items())
-    newest = rows_of(runs.frame(limit=_NEWEST))
+    newest = rows_of(runs, _NEWEST)
     return [Html(f"<div>{plural(total, 'run')}: {chips}</div>"), table_of(newest, total=total)]
 
 

@@ -8,7 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 from orchkit.analysis.facts import Facts, span_ms
+from orchkit.analysis.known import NOTHING, Known, Path
 from orchkit.analysis.links import Link, links, workflow_of
+from orchkit.analysis.origins import source_of, was_given
 from orchkit.analysis.references import plain_condition
 from orchkit.analysis.words import clean, duration, plural, shorten
 from orchkit.model.state import RunState, StepState
@@ -23,11 +25,7 @@ MOST_NODES = 150
 MOST_EDGES = 600
 """With more edges than this, too."""
 
-Path = tuple[str, ...]
-"""Where a step stands: its id, after those of the sub-workflows around it."""
-SubRuns = Mapping[Path, RunState]
-"""The states of the runs of sub-workflows, by the path of their step."""
-
+_ORIGINS = {"fork": "shared", "cache": "cached"}
 _PLAIN_TYPES = ("", "task", "map", "workflow", "compensation")
 
 
@@ -35,16 +33,17 @@ def diagram_of(
     workflow: Workflow | Mapping[str, Any] | None,
     state: RunState | None = None,
     *,
-    sub_runs: SubRuns | None = None,
+    known: Known = NOTHING,
     most_nodes: int = MOST_NODES,
 ) -> Diagram:
     """The diagram of a definition, or of a run when a state is given.
 
-    Without a workflow the state's own definition is drawn, and without that its steps in their order.
+    Without a workflow the state's own definition is drawn, and without that its steps in their order: those
+    of an orchestrator within its pipeline. Sub-workflows are coloured as far as their runs are ``known``.
     Takes time in proportion to the number of steps and references.
     """
     flow = workflow_of(workflow) or (workflow_of(state.definition) if state is not None else None)
-    draft = _Draft(sub_runs or {})
+    draft = _Draft(known)
     if flow is not None:
         draft.add_workflow(flow, (), state)
         title = flow.name
@@ -75,7 +74,7 @@ class _Anchor:
 class _Draft:
     """A diagram in the making."""
 
-    sub_runs: SubRuns
+    known: Known
     nodes: list[Node] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     clusters: list[Cluster] = field(default_factory=list)
@@ -91,9 +90,14 @@ class _Draft:
             ]
             words.append(flow.execution_mode)
         if state is not None:
-            words.append(Facts(state).run_standing)
-        caption = f"{title}: {', '.join(words)}"
+            words.append(self._facts(state).run_standing)
+            if state.forked_from is not None:
+                words.append(f"forked from {state.forked_from.get('run_id')}")
+        caption = clean(f"{title}: {', '.join(words)}")
         return Diagram(title, tuple(self.nodes), tuple(self.edges), tuple(self.clusters), caption)
+
+    def _facts(self, state: RunState) -> Facts:
+        return Facts(state, self.known)
 
     # --- a definition, with or without a run -------------------------------------------------
 
@@ -101,7 +105,7 @@ class _Draft:
         self, flow: Workflow, path: Path, state: RunState | None, cluster: str | None = None
     ) -> dict[str, _Anchor]:
         """The steps of a workflow and what connects them; at any depth of sub-workflows."""
-        facts = Facts(state) if state is not None else None
+        facts = self._facts(state) if state is not None else None
         anchors: dict[str, _Anchor] = {}
         for step in flow.steps:
             anchors[step.step_id] = self._add_step(step, (*path, step.step_id), facts, cluster)
@@ -140,7 +144,7 @@ class _Draft:
     def _sub_state(self, path: Path, state: StepState | None) -> RunState | None:
         if state is None:
             return None
-        return self.sub_runs.get(path) or RunState()
+        return self.known.below.get(path) or RunState()
 
     def _add_link(self, link: Link, anchors: Mapping[str, _Anchor], facts: Facts | None) -> None:
         source, target = anchors[link.source], anchors[link.target]
@@ -204,23 +208,50 @@ class _Draft:
 
     def add_bare_run(self, state: RunState) -> None:
         """The steps of an operation or an orchestrator, one after the other as they were scheduled."""
-        facts = Facts(state)
+        facts = self._facts(state)
         steps = sorted(facts.own_steps, key=lambda step: step.scheduled_us or 0)
-        anchors = []
-        for step in steps:
-            self.steps += 1
-            definition = StepDefinition(
-                step_id=step.step_id, tool_name=step.name, node_type=step.node_type or "task"
-            )
-            node = _node(definition, (step.step_id,), step, facts, None)
-            self.nodes.append(node)
-            anchors.append(_Anchor(node.id, node.id))
-        for before, after in pairwise(anchors):
-            self._add_edge(before, after, "order", "comes after")
+        pipeline = facts.pipeline if len(steps) > 1 else None
+        cluster = self._add_pipeline(pipeline, facts) if pipeline is not None else None
+        shown = [step for step in steps if step is not pipeline]
+        anchors = [self._add_step(self._bare(step), (step.step_id,), facts, cluster) for step in shown]
+        for (one, before), (other, after) in pairwise(zip(shown, anchors, strict=True)):
+            if pipeline is None or _ended_before(one, other):
+                self._add_edge(before, after, "order", "comes after")
         for undone, step in facts.compensations.items():
             definition = StepDefinition(step_id=undone, tool_name="", compensate={"tool": step.name})  # type: ignore[arg-type]
             anchor = _Anchor(node_id((undone,)), node_id((undone,)))
             self._add_compensation(definition, (undone,), anchor, facts)
+
+    def _add_pipeline(self, step: StepState, facts: Facts) -> str:
+        """A frame around what the pipeline of an orchestrator ran; its id."""
+        self.steps += 1
+        node = _node(_bare_step(step), (step.step_id,), step, facts, None)
+        frame = Cluster(
+            f"cluster_{node.id}",
+            node.title,
+            node.status,
+            node.badges,
+            node.note,
+            node.tooltip,
+            ("cluster", *node.classes),
+        )
+        self.clusters.append(frame)
+        return frame.id
+
+    def _bare(self, step: StepState) -> StepDefinition:
+        """A definition for a step that has none; of a workflow that was run, its own."""
+        below = self.known.below.get((step.step_id,))
+        flow = workflow_of(below.definition) if below is not None else None
+        return _bare_step(step) if flow is None else StepDefinition(step_id=step.step_id, workflow=flow)
+
+
+def _bare_step(step: StepState) -> StepDefinition:
+    return StepDefinition(step_id=step.step_id, tool_name=step.name, node_type=step.node_type or "task")
+
+
+def _ended_before(one: StepState, other: StepState) -> bool:
+    ended, began = one.finished_us, other.scheduled_us
+    return ended is not None and began is not None and ended <= began
 
 
 def _ends(flow: Workflow, anchors: Mapping[str, _Anchor]) -> tuple[str, str]:
@@ -255,10 +286,13 @@ def _node(
         status,
         lines=(*_tool_lines(step, tool), *_condition_lines(step, facts), *_error_lines(state)),
         badges=(*_map_badges(step, tally), *_attempt_badges(state), *_undo_badges(step, facts)),
-        note=_took(state),
+        note=_origin(state, facts) or _took(state),
         tally=tally,
         tooltip=_tooltip(step.step_id, tool, state, facts, step),
-        classes=_classes("step", step.node_type if step.node_type != "task" else kind, status),
+        classes=(
+            *_classes("step", step.node_type if step.node_type != "task" else kind, status),
+            *(("reused",) if _origin(state, facts) else ()),
+        ),
         cluster=cluster,
         tool=tool,
     )
@@ -312,8 +346,20 @@ def _map_badges(step: StepDefinition, tally: tuple[tuple[str, int], ...]) -> tup
 
 
 def _attempt_badges(state: StepState | None) -> tuple[str, ...]:
-    tries = len(state.attempts) if state is not None else 0
-    return (f"try {tries}",) if tries > 1 else ()
+    if state is None:
+        return ()
+    tries = len(state.attempts)
+    doubts = any(attempt.status == "in_doubt" for attempt in state.attempts)
+    return (*((f"try {tries}",) if tries > 1 else ()), *(("in doubt",) if doubts else ()))
+
+
+def _origin(state: StepState | None, facts: Facts | None) -> str:
+    """Where a result comes from that is not the step's own, in one word."""
+    if state is None or facts is None or state.status != "success":
+        return ""
+    if state.source is not None:
+        return _ORIGINS.get(state.source.get("how", ""), "reused")
+    return "given" if was_given(facts, state) else ""
 
 
 def _undo_badges(step: StepDefinition, facts: Facts | None) -> tuple[str, ...]:
@@ -354,6 +400,8 @@ def _tooltip(
         parts.append(_standing(state, facts) or state.status)
         if state.attempts:
             parts.append(plural(len(state.attempts), "attempt"))
+        source = source_of(state)
+        parts += [f"result of {source}"] if source is not None else []
         parts += [text for text in (_took(state), state.reason, state.error) if text]
     if step is not None and step.when:
         parts.append(f"if {step.when}")

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchkit.analysis import frames
+from orchkit.analysis import frames, sharing
 from orchkit.analysis.explain import explain_run, explain_step
-from orchkit.analysis.facts import Facts, span_ms
+from orchkit.analysis.facts import span_ms
 from orchkit.analysis.graphs import graph_of
+from orchkit.analysis.known import Known, Path
 from orchkit.analysis.links import workflow_of
+from orchkit.analysis.liveness import CUT_OFF, given_up, is_run_cut_off
 from orchkit.analysis.words import clean
 from orchkit.clock import Clock
 from orchkit.errors import UnknownNameError
@@ -21,8 +23,9 @@ from orchkit.model.event import Event
 from orchkit.model.result import RunStatus
 from orchkit.model.state import RunState, fold
 from orchkit.model.workflow import Workflow
+from orchkit.store.openruns import OpenRuns
 from orchkit.views.dag import Dag
-from orchkit.views.picture import MOST_NODES, Path, diagram_of
+from orchkit.views.picture import MOST_NODES, diagram_of
 from orchkit.views.steprecord import StepRecord, step_record
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ class Record(frames.Readable, Protocol):
     """The read side of a store."""
 
     clock: Clock
+    open_runs: OpenRuns
 
     def query(self, query: str, params: Any = None) -> list[tuple[Any, ...]]:
         """Rows as tuples."""
@@ -99,7 +103,19 @@ class Run(Displayable):
         Of runs on other machines nothing is claimed. One that was exported before its end and imported here
         counts as cut off, until a later bundle brings the rest. `explain` says which steps are in doubt.
         """
-        return Facts(self.state).cut_off
+        return self._cut_off(self.state)
+
+    def _cut_off(self, state: RunState) -> bool:
+        return is_run_cut_off(state, given_up(self._store.open_runs))
+
+    def known_of(self, state: RunState) -> Known:
+        """What the store knows beside the events of this run, from which ``state`` was folded."""
+        return Known(
+            given_up(self._store.open_runs),
+            self._sub_runs(state),
+            sharing.replays(self._store, [self._id]).get(self._id, 0),
+            sharing.shared_by(self._store, self._id),
+        )
 
     @property
     def name(self) -> str:
@@ -123,7 +139,7 @@ class Run(Displayable):
         Input and output are Python values of the types they had, where these can be brought back.
         Items of a map are ``ID[0]``, ``ID[1]`` … Raises `UnknownNameError` for an unknown step.
         """
-        return step_record(self.state, step_id)
+        return step_record(self.state, step_id, Known(given_up(self._store.open_runs)))
 
     # --- tables ----------------------------------------------------------------------------
 
@@ -143,6 +159,14 @@ class Run(Displayable):
         """The evidence, one row each: see `orchkit.analysis.frames.evidence`."""
         return frames.evidence(self._store, self._id)
 
+    def lineage(self) -> pd.DataFrame:
+        """The steps that show results of other runs, one row each: see `orchkit.analysis.frames.lineage`."""
+        return frames.lineage(self._store, self._id)
+
+    def shared(self) -> pd.DataFrame:
+        """Which other runs show results of this one, one row each: see `orchkit.analysis.frames.shared`."""
+        return frames.shared(self._store, self._id)
+
     def events(self) -> pd.DataFrame:
         """The raw events, one row each: see `orchkit.analysis.frames.events`."""
         return frames.events(self._store, self._id)
@@ -156,31 +180,37 @@ class Run(Displayable):
     def explain(self, step_id: str | None = None) -> Explanation:
         """The run, or one step of it, in plain words. Raises `UnknownNameError` for an unknown step."""
         state = self.state
-        return Explanation(explain_run(state) if step_id is None else explain_step(state, step_id))
+        known = self.known_of(state)
+        told = explain_run(state, known) if step_id is None else explain_step(state, step_id, known)
+        return Explanation(told)
 
     def dag(self, *, most_nodes: int = MOST_NODES) -> Dag:
         """The picture; with more nodes than ``most_nodes`` a condensed one."""
         return self.dag_of(self.state, most_nodes=most_nodes)
 
-    def dag_of(self, state: RunState, *, most_nodes: int = MOST_NODES) -> Dag:
+    def dag_of(self, state: RunState, known: Known | None = None, *, most_nodes: int = MOST_NODES) -> Dag:
         """The picture of a state of this run."""
-        return Dag(diagram_of(None, state, sub_runs=self._sub_runs(state), most_nodes=most_nodes))
+        if known is None:
+            known = Known(given_up(self._store.open_runs), self._sub_runs(state))
+        return Dag(diagram_of(None, state, known=known, most_nodes=most_nodes))
 
     def _sub_runs(self, state: RunState) -> Mapping[Path, RunState]:
-        """The states of the runs of sub-workflows, by the path of their step, at any depth."""
+        """The states of the runs of sub-workflows, by the path of their step, at any depth.
+
+        Those of a step that shows the result of another run are part of that one.
+        """
         found: dict[Path, RunState] = {}
-        todo: list[tuple[Path, str, RunState]] = [((), self._id, state)]
+        todo: list[tuple[Path, RunState]] = [((), state)]
+        seen = {self._id}
         while todo:
-            path, run_id, parent = todo.pop()
-            if not any(step.node_type == "workflow" for step in parent.steps.values()):
-                continue
-            for sub_id, step_id in self._store.query(
-                "SELECT run_id, parent_step_id FROM runs WHERE parent_run_id = ? ORDER BY started_at",
-                [run_id],
-            ):
-                sub_path = (*path, str(step_id))
-                found[sub_path] = fold(self._store.events(sub_id))
-                todo.append((sub_path, sub_id, found[sub_path]))
+            path, parent = todo.pop()
+            for step in parent.steps.values():
+                if step.child_run_id is None or step.child_run_id in seen:
+                    continue
+                seen.add(step.child_run_id)
+                sub_path = (*path, step.step_id)
+                found[sub_path] = fold(self._store.events(step.child_run_id))
+                todo.append((sub_path, found[sub_path]))
         return found
 
     # --- taking it along -------------------------------------------------------------------
@@ -234,9 +264,10 @@ class Run(Displayable):
     def __repr__(self) -> str:
         try:
             state = self.state
+            standing = CUT_OFF if self._cut_off(state) else state.status
         except Exception as error:  # a repr must never raise
             return clean(f"<Run {self._id}: {error}>")
-        return clean(f"<Run {state.name} {Facts(state).run_standing} {self._id}>")
+        return clean(f"<Run {state.name} {standing} {self._id}>")
 
 
 def _iso(time: datetime) -> str:

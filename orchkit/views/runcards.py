@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchkit.analysis import choices, runstory
+from orchkit.analysis import choices, lives, origins, runstory
 from orchkit.analysis.explain import explain_run
 from orchkit.analysis.facts import Facts, span_ms, tally
-from orchkit.analysis.liveness import CUT_OFF, standing
+from orchkit.analysis.liveness import CUT_OFF, given_up, standing
 from orchkit.analysis.words import clean, duration, error_text, plural, shorten
 from orchkit.errors import OrchkitError
 from orchkit.model.event import Event
@@ -22,6 +22,7 @@ from orchkit.views.cards import (
     code,
     details,
     html,
+    mark,
     moment,
     muted,
     note,
@@ -32,16 +33,17 @@ from orchkit.views.cards import (
 )
 from orchkit.views.dag import Dag
 from orchkit.views.run import Run
+from orchkit.views.runmarks import mark_rows, marks_of
 from orchkit.views.runs import Runs
 from orchkit.views.workflowcards import picture
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _NEWEST = 20
 _MOST_ROWS = 100
 _MOST_ITEMS = 50
 _LONGEST_LINE = 160
+_MOST_LIVES = 3
+_ROW = ["run_id", "kind", "name", "status", "started_at", "duration_ms", "error", "source_run_id"]
+_ROW += ["pid", "host", "born", "imported"]
 
 
 # --- one run -------------------------------------------------------------------------------
@@ -51,20 +53,25 @@ def of_run(run: Any) -> dict[str, str]:
     """A run: its facts, its picture, its steps; decisions, evidence and the story folded away."""
     assert isinstance(run, Run)
     try:
-        state = run.state
+        facts = _facts_of(run)
     except Exception as error:  # showing never raises: it says what was wrong
         return {"text/html": card(f"Run {run.id}", [], note(f"cannot be shown: {error}"))}
-    dag = run.dag_of(state)
-    return {"text/plain": _text(state, dag), "text/html": _run_card(state, dag, [])}
+    dag = run.dag_of(facts.state, facts.known)
+    return {"text/plain": _text(facts, dag), "text/html": _run_card(facts, dag, [])}
 
 
-def _text(state: RunState, dag: Dag) -> str:
+def _facts_of(run: Run) -> Facts:
+    state = run.state
+    return Facts(state, run.known_of(state))
+
+
+def _text(facts: Facts, dag: Dag) -> str:
     """The story, then one line per step."""
-    return "\n".join([explain_run(state), *repr(dag).split("\n")[1:]])
+    return "\n".join([explain_run(facts.state, facts.known), *repr(dag).split("\n")[1:]])
 
 
-def _run_card(state: RunState, dag: Dag, more: list[tuple[str, Cell]]) -> Html:
-    facts = Facts(state)
+def _run_card(facts: Facts, dag: Dag, more: list[tuple[str, Cell]]) -> Html:
+    state = facts.state
     return card(
         state.name or state.run_id,
         [*_facts(facts), *more],
@@ -74,6 +81,7 @@ def _run_card(state: RunState, dag: Dag, more: list[tuple[str, Cell]]) -> Html:
         _steps(facts),
         *_folded(facts),
         head=status_chip(facts.run_standing),
+        marks=marks_of(state, facts.known),
     )
 
 
@@ -85,10 +93,11 @@ def reason(error: str | None, status: str) -> Html:
 
 
 def _cut_off(facts: Facts) -> Html:
-    """Why the run has no end, and what is in doubt."""
+    """Why the run has no end, what is in doubt, and what to do."""
     if not facts.cut_off:
         return Html("")
-    return note(". ".join([f"Cut off: {runstory.gone(facts)}", *runstory.in_doubt(facts)]), CUT_OFF)
+    told = [f"Cut off: {runstory.gone(facts)}", *runstory.in_doubt(facts)]
+    return note(". ".join(told) + "\n" + runstory.way_on(facts), CUT_OFF)
 
 
 def _facts(facts: Facts) -> list[tuple[str, Cell]]:
@@ -104,16 +113,35 @@ def _facts(facts: Facts) -> list[tuple[str, Cell]]:
         ("user", state.user_id),
         ("session", state.session_id),
         ("case file", state.casefile_id),
+        ("key", code(origins.key_of(state) or "")),
+        ("replayed", plural(facts.known.replays, "time") if facts.known.replays else None),
         ("part of", code(state.parent_run_id) if state.parent_run_id else None),
+        ("forked from", _forked_from(state)),
+        ("shared by", _runs(facts.known.shared_by)),
+        ("resumed", ", ".join(moment(life.at_us) for life in lives.lives(facts)[-_MOST_LIVES:])),
         ("imported", runstory.origin(state.imported) if state.imported is not None else None),
     ]
+
+
+def _forked_from(state: RunState) -> Html | None:
+    if state.forked_from is None:
+        return None
+    starts = ", ".join(origins.fork_start(state))
+    return Html(code(state.forked_from.get("run_id")) + html(f" at {starts}" if starts else ""))
+
+
+def _runs(run_ids: Collection[str]) -> Html:
+    """Some of these runs by id."""
+    shown = [code(run_id) for run_id in list(run_ids)[:_MOST_LIVES]]
+    left = len(run_ids) - len(shown)
+    return Html(", ".join(shown) + (f" and {left:,} more" if left else ""))
 
 
 def _steps(facts: Facts) -> Html:
     rows = [*facts.own_steps, *facts.compensations.values()]
     if not rows:
         return muted("No step is on the record.")
-    columns = ("step", "calls", "status", "attempts", "took", "result")
+    columns = ("step", "calls", "status", "attempts", "took", "result", "result of")
     step = partial(_step, facts)
     shown = table(map(step, rows), columns, right=("attempts", "took"), most=_MOST_ROWS, drop_empty=True)
     items = [item for several in facts.items.values() for item in several]
@@ -131,10 +159,17 @@ def _step(facts: Facts, step: StepState) -> list[Cell]:
         step.step_id,
         step.name,
         status_chip(facts.standing(step.status)),
-        str(len(step.attempts)) if step.attempts else "",
-        duration(took) if took is not None and step.status != "skipped" else "",
+        _attempts(step),
+        duration(took) if took is not None and step.status != "skipped" and step.source is None else "",
         _outcome(step),
+        code(origins.source_of(step) or ""),
     ]
+
+
+def _attempts(step: StepState) -> str:
+    doubts = sum(attempt.status == "in_doubt" for attempt in step.attempts)
+    count = f"{len(step.attempts):,}" if step.attempts else ""
+    return f"{count} ({doubts:,} in doubt)" if doubts else count
 
 
 def _outcome(step: StepState) -> Html:
@@ -162,7 +197,7 @@ def _folded(facts: Facts) -> Iterator[Html]:
         total = len(state.evidence)
         shown = table(pieces, heads_of_evidence, right=("confidence",), total=total, drop_empty=True)
         yield details(choices.pieces(total), shown)
-    yield details("In words", story(explain_run(state)))
+    yield details("In words", story(explain_run(state, facts.known)))
 
 
 def _decision(facts: Facts, number: int, decision: DecisionState) -> list[Cell]:
@@ -219,14 +254,14 @@ def of_result(result: Any) -> dict[str, str]:
     }
 
 
-def _record_of(result: WorkflowResult) -> tuple[RunState, Dag] | None:
+def _record_of(result: WorkflowResult) -> tuple[Facts, Dag] | None:
     """What the store knows of it; None when it was not recorded or the store is closed by now."""
     try:
         run = result.run
-        state = run.state
+        facts = _facts_of(run) if isinstance(run, Run) else None
     except OrchkitError:
         return None
-    return (state, run.dag_of(state)) if isinstance(run, Run) else None
+    return None if facts is None else (facts, run.dag_of(facts.state, facts.known))
 
 
 def _step_result(step: StepResult) -> list[Cell]:
@@ -261,12 +296,11 @@ def of_runs(runs: Any) -> dict[str, str]:
     """The newest runs, newest first."""
     assert isinstance(runs, Runs)
     try:
-        count, frame = len(runs), runs.frame(limit=_NEWEST)
+        count, newest = len(runs), rows_of(runs, _NEWEST)
     except Exception as error:  # showing never raises: it says what was wrong
         return {"text/html": card("Runs", [], note(f"cannot be shown: {error}"))}
     if not count:
         return {"text/html": card("Runs", [], muted("No run is on the record yet."))}
-    newest = rows_of(frame)
     shown = table_of(newest, total=count)
     return {
         "text/plain": "\n".join([repr(runs), *map(_run_line, newest)]),
@@ -274,18 +308,19 @@ def of_runs(runs: Any) -> dict[str, str]:
     }
 
 
-def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """What is shown of some runs, the last first."""
-    columns = ["run_id", "name", "status", "started_at", "duration_ms", "error", "pid", "host", "imported"]
-    rows = [dict(zip(columns, row, strict=True)) for row in frame[columns].to_numpy(object).tolist()]
+def rows_of(runs: Runs, most: int) -> list[dict[str, Any]]:
+    """What is shown of the newest runs, the last first."""
+    frame, open_runs = runs.frame(limit=most), given_up(runs.store.open_runs)
+    rows = [dict(zip(_ROW, row, strict=True)) for row in frame[_ROW].to_numpy(object).tolist()]
     for row in rows:
-        row["standing"] = standing(row["status"], row["pid"], row["host"], row["imported"])
+        row["standing"] = standing(row, open_runs)
+    mark_rows(runs.store, rows)
     return rows[::-1]
 
 
 def table_of(rows: Iterable[dict[str, Any]], *, total: int | None = None) -> Html:
     """The table of some runs."""
-    columns = ("run", "name", "status", "started", "took", "error")
+    columns = ("run", "name", "status", "", "started", "took", "error")
     return table(map(_run_row, rows), columns, right=("took",), total=total, drop_empty=True)
 
 
@@ -294,6 +329,7 @@ def _run_row(row: dict[str, Any]) -> list[Cell]:
         code(row["run_id"]),
         row["name"],
         status_chip(row["standing"]),
+        Html("".join(map(mark, row["marks"]))),
         moment(row["started_at"].to_pydatetime()),
         duration(row["duration_ms"]),
         row["error"] if isinstance(row["error"], str) else "",
@@ -302,5 +338,6 @@ def _run_row(row: dict[str, Any]) -> list[Cell]:
 
 def _run_line(row: dict[str, Any]) -> str:
     started, took = moment(row["started_at"].to_pydatetime()), duration(row["duration_ms"])
-    line = f"{row['run_id']}  {started}  {row['standing']:<9}  {took:>9}  {row['name']}"
+    marks = f" ({', '.join(row['marks'])})" if row["marks"] else ""
+    line = f"{row['run_id']}  {started}  {row['standing']:<9}  {took:>9}  {row['name']}{marks}"
     return "  " + shorten(line, _LONGEST_LINE)

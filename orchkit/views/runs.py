@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, overload
 
 from orchkit.analysis import frames
-from orchkit.analysis.liveness import standing
+from orchkit.analysis.liveness import given_up, standing
 from orchkit.errors import UnknownNameError
 from orchkit.model.display import Displayable
 from orchkit.views.run import Record, Run
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TOP = "parent_run_id IS NULL"
+# Of runs that have ended nobody asks which process it was.
+_STANDINGS = """
+WITH top AS (SELECT *, status IN ('running', 'paused') AS open FROM runs WHERE parent_run_id IS NULL)
+SELECT status, run_id, pid, host, born, imported, 1 FROM top WHERE open
+UNION ALL SELECT status, '', NULL, NULL, NULL, FALSE, count(*) FROM top WHERE NOT open GROUP BY status
+"""
 _MOST_MATCHES = 5
 
 
@@ -27,6 +33,11 @@ class Runs(Displayable):
 
     def __init__(self, store: Record) -> None:
         self._store = store
+
+    @property
+    def store(self) -> Record:
+        """The store that they are read from."""
+        return self._store
 
     @overload
     def __getitem__(self, key: str | int) -> Run: ...
@@ -95,12 +106,12 @@ class Runs(Displayable):
 
     def standings(self) -> dict[str, int]:
         """The same, with those that were cut off told from those that go on; see `orchkit.Run.cut_off`."""
-        rows = self._store.query(
-            f"SELECT status, pid, host, imported, count(*) FROM runs WHERE {_TOP} GROUP BY ALL"  # noqa: S608
-        )
+        open_runs = given_up(self._store.open_runs)
+        rows = self._store.query(_STANDINGS)
+        columns = ("status", "run_id", "pid", "host", "born", "imported")
         counts: Counter[str] = Counter()
-        for status, pid, host, imported, count in rows:
-            counts[standing(str(status), pid, host, imported)] += int(count)
+        for *facts, count in rows:
+            counts[standing(dict(zip(columns, facts, strict=True)), open_runs)] += int(count)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def frame(self, *, sub_runs: bool = False, limit: int | None = None, **filters: Any) -> pd.DataFrame:

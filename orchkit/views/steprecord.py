@@ -8,7 +8,9 @@ from typing import Any
 
 from orchkit.analysis import choices
 from orchkit.analysis.facts import Facts, span_ms
-from orchkit.analysis.liveness import CUT_OFF
+from orchkit.analysis.known import NOTHING, Known
+from orchkit.analysis.liveness import CUT_OFF, IN_DOUBT
+from orchkit.analysis.origins import whose
 from orchkit.analysis.words import clean, duration, error_text, shorten
 from orchkit.errors import UnknownNameError
 from orchkit.model.brief import brief
@@ -46,6 +48,8 @@ class StepRecord:
     """Those of the engine and those of the step, in order."""
     cut_off: bool
     """Whether it was running when the process of its run ended: see `orchkit.Run.cut_off`."""
+    source: Mapping[str, Any] | None
+    """Whose recorded result it shows, ``{how, run_id, step_id}``; None: its own."""
     evidence: tuple[Mapping[str, Any], ...]
     """Each with ``evidence_id``, ``type``, ``data``, ``source``, ``confidence_score`` and ``metadata``."""
 
@@ -59,6 +63,7 @@ class StepRecord:
         rows = {
             "input": _value(self.input) if _says(self.input) else "",
             "output": _value(self.output) if self.status == "success" else "",
+            "result of": whose(self.source) or "",
             "error": error_text(self.error or ""),
             "reason": error_text(self.reason or ""),
             "attempts": ", ".join(self._standing(attempt.status) for attempt in self.attempts),
@@ -68,15 +73,17 @@ class StepRecord:
         yield from (f"  {name:<9}  {shorten(text, _LONGEST)}" for name, text in rows.items() if text)
 
     def _standing(self, status: str) -> str:
+        if status == "in_doubt":
+            return IN_DOUBT
         return CUT_OFF if self.cut_off and status == "running" else status
 
 
-def step_record(state: RunState, step_id: str) -> StepRecord:
+def step_record(state: RunState, step_id: str, known: Known = NOTHING) -> StepRecord:
     """The record of a step of this run. Raises `UnknownNameError` when it has no such step."""
     step = state.steps.get(step_id)
     if step is None:
         raise UnknownNameError("step", step_id, state.steps)
-    facts = Facts(state)
+    facts = Facts(state, known)
     return StepRecord(
         step_id=step.step_id,
         name=step.name,
@@ -89,6 +96,7 @@ def step_record(state: RunState, step_id: str) -> StepRecord:
         attempts=tuple(step.attempts),
         cut_off=facts.standing(step.status) == CUT_OFF,
         decisions=tuple(facts.decisions.get(step_id, ())),
+        source=step.source,
         evidence=tuple(event.payload for event in state.evidence if event.step_id == step_id),
     )
 

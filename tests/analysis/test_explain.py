@@ -171,7 +171,7 @@ def test_choices_and_evidence_of_a_step(recording: Any) -> None:
     )
     assert explain_run(run.state) == dedent(
         """\
-        quotes succeeded after 5 ms: its only step succeeded.
+        The orchestrator quotes succeeded after 5 ms.
         On the record: 1 decision by the steps and 2 pieces of evidence."""
     )
 

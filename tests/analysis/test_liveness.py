@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from socket import gethostname
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchkit.analysis.explain import explain_run, explain_step
 from orchkit.analysis.facts import Facts
-from orchkit.analysis.liveness import is_cut_off, standing
+from orchkit.analysis.known import Known
+from orchkit.analysis.liveness import given_up, is_cut_off, process_of, standing
 from orchkit.model.workflow import Workflow
+from orchkit.store.process import Process, this_process
+from orchkit.store.store import Store
 
 NOBODY = 2**22 + 1
 """A process id that Linux does not give."""
-HERE = gethostname()
+US = this_process()
+GONE = replace(US, pid=NOBODY)
 FLOW = Workflow.from_dict(
     {
         "name": "etl",
@@ -31,29 +34,70 @@ FLOW = Workflow.from_dict(
 @pytest.fixture
 def killed(recording: Any) -> Any:
     """A run of which the process was killed in the second of three steps."""
-    run = recording().start(FLOW, pid=NOBODY, host=HERE).ran("load", "t", ms=30)
+    run = recording().start(FLOW, **GONE.facts).ran("load", "t", ms=30)
     return run.begin("finish", "t").add("attempt.started", "finish", 1, ms=70)
 
 
 @pytest.mark.parametrize(
-    ("status", "pid", "host", "expected"),
+    ("status", "process", "expected"),
     [
-        ("running", NOBODY, HERE, True),
-        ("paused", NOBODY, HERE, True),
-        ("running", os.getpid(), HERE, False),
-        ("running", NOBODY, "elsewhere", False),
-        ("running", None, None, False),
-        ("success", NOBODY, HERE, False),
-        ("pending", NOBODY, HERE, False),
+        ("running", GONE, True),
+        ("paused", GONE, True),
+        ("running", US, False),
+        ("running", replace(US, born="another/boot/1"), True),
+        ("running", replace(US, host="elsewhere", born="another/boot/1"), False),
+        ("running", None, False),
+        ("success", GONE, False),
+        ("pending", GONE, False),
     ],
-    ids=["gone", "gone, paused", "alive", "elsewhere", "unknown", "ended", "not begun"],
+    ids=["gone", "gone, paused", "alive", "its number again", "elsewhere", "unknown", "ended", "not begun"],
 )
 def test_a_run_without_an_end_is_cut_off_when_its_process_is_gone(
-    status: str, pid: int | None, host: str | None, expected: bool
+    status: str, process: Process | None, expected: bool
 ) -> None:
     """Of runs of other machines, and of records without a process, nothing is claimed."""
-    assert is_cut_off(status, pid, host) is expected
-    assert standing(status, pid, host) == ("cut off" if expected else status)
+    assert is_cut_off(status, process) is expected
+    assert standing(_row(status, process)) == ("cut off" if expected else status)
+
+
+def _row(status: str, process: Process | None, imported: bool = False) -> dict[str, Any]:
+    """As in the view ``runs``."""
+    facts = process.facts if process is not None else dict.fromkeys(("pid", "host", "born"))
+    return {"run_id": "run_1", "status": status, "imported": imported, **facts}
+
+
+def test_the_log_knows_more_than_the_record(killed: Any) -> None:
+    """That nothing was heard for too long of another machine, or that a store was closed over a run."""
+    elsewhere = replace(US, host="elsewhere", born="another/boot/1")
+    assert standing(_row("running", elsewhere), {"run_1"}) == "cut off"
+    assert standing(_row("success", elsewhere), {"run_1"}) == "success"
+    for process, why in (
+        (elsewhere, f"nothing has been heard for too long of process {US.pid} on elsewhere"),
+        (US, "the store was closed before it had ended"),
+    ):
+        killed.add("run.resumed", **process.facts)
+        assert not Facts(killed.state).cut_off
+        assert Facts(killed.state, Known(given_up={"run_1"})).cut_off
+        story = explain_run(killed.state, Known(given_up={"run_1"}))
+        assert story.startswith(f"etl was cut off again after 100 ms: {why}.")
+
+
+def test_who_is_given_up_is_asked_of_the_log(store: Store) -> None:
+    """A run whose process is gone is, one that goes on here is not."""
+    store.open_runs.begin("run_here", "workflow", "w")
+    store.commit()
+    assert given_up(store.open_runs) == frozenset()
+    store.open_runs.close()
+    assert given_up(store.open_runs) == {"run_here"}
+
+
+@pytest.mark.parametrize("born", ["nonsense", "a/b", "a/b/c/d", 7, None])
+def test_a_record_may_say_anything_of_its_process(born: object) -> None:
+    """What cannot be a birth counts as none."""
+    found = process_of(NOBODY, "h", born)
+    assert found is not None
+    assert found.born is None
+    assert not is_cut_off("running", process_of(None, None, born))
 
 
 def test_a_killed_run_explains_what_is_in_doubt(killed: Any) -> None:
@@ -63,6 +107,7 @@ def test_a_killed_run_explains_what_is_in_doubt(killed: Any) -> None:
         "Of 3 steps, 1 succeeded, 1 was cut off and 1 has not begun.",
         "In doubt: finish, whose first attempt had begun and whose end is not on record.",
         "Compensations did not run: what load did still stands.",
+        'kit.resume("run_1") goes on from there: what was completed is not repeated.',
     ]
 
 
@@ -106,23 +151,21 @@ def test_a_compensation_can_be_in_doubt(killed: Any) -> None:
 def test_a_run_that_another_process_took_over_is_alive(killed: Any) -> None:
     """The process that resumed a run is the one that counts."""
     assert Facts(killed.state).cut_off
-    killed.add("run.resumed", pid=os.getpid(), host=HERE)
+    killed.add("run.resumed", **US.facts)
     assert not Facts(killed.state).cut_off
     assert explain_run(killed.state).startswith("etl is running: 1 of 3 steps over.")
 
 
 @pytest.mark.parametrize(
-    ("pid", "host"),
-    [(os.getpid(), HERE), (NOBODY, HERE), (NOBODY, "elsewhere"), (None, None)],
-    ids=["alive", "gone", "elsewhere", "unknown"],
+    "process",
+    [US, GONE, Process(NOBODY, "elsewhere"), None],
+    ids=["this one", "gone", "elsewhere", "none on record"],
 )
-def test_an_imported_run_without_an_end_is_cut_off_whatever_its_process(
-    pid: int | None, host: str | None
-) -> None:
+def test_an_imported_run_without_an_end_is_cut_off_whatever_its_process(process: Process | None) -> None:
     """A process of here with the same number is another one; what has ended has ended."""
-    assert is_cut_off("running", pid, host, imported=True)
-    assert standing("paused", pid, host, imported=True) == "cut off"
-    assert not is_cut_off("success", pid, host, imported=True)
+    assert is_cut_off("running", process, imported=True)
+    assert standing(_row("paused", process, imported=True)) == "cut off"
+    assert not is_cut_off("success", process, imported=True)
 
 
 def test_an_imported_run_says_where_its_record_ends(killed: Any) -> None:
@@ -132,6 +175,7 @@ def test_an_imported_run_says_where_its_record_ends(killed: Any) -> None:
         "etl was cut off after 100 ms: it was exported on lab-7 before it had ended.",
         "Of 3 steps, 1 succeeded, 1 was cut off and 1 has not begun.",
         "In doubt: finish, whose first attempt had begun and whose end is not on record.",
+        'kit.fork("run_1", …) begins a new run here that shares its results.',
     ]
     assert "finish was cut off on the first attempt: it was exported on lab-7 before it had ended" in (
         explain_step(killed.state, "finish")
@@ -140,7 +184,7 @@ def test_an_imported_run_says_where_its_record_ends(killed: Any) -> None:
 
 def test_an_imported_run_that_is_taken_up_here_goes_on_here(killed: Any) -> None:
     """From then on the process on record is one of this machine; a later import makes it foreign again."""
-    killed.add("run.imported", host="lab-7").add("run.resumed", pid=os.getpid(), host=HERE)
+    killed.add("run.imported", host="lab-7").add("run.resumed", **US.facts)
     assert not Facts(killed.state).cut_off
     killed.add("run.imported")
     assert Facts(killed.state).cut_off
@@ -150,4 +194,4 @@ def test_an_imported_run_that_is_taken_up_here_goes_on_here(killed: Any) -> None
 def test_a_run_resumed_by_its_own_process_keeps_it(killed: Any) -> None:
     """Going on after a pause names no process; that of the start holds."""
     killed.add("run.paused").add("run.resumed")
-    assert (killed.state.pid, killed.state.host) == (NOBODY, HERE)
+    assert process_of(killed.state.pid, killed.state.host, killed.state.born) == GONE

@@ -295,7 +295,9 @@ def test_a_step_is_shown_in_full(recorded: dict[str, Any], orchkit: Orchkit) -> 
 def test_the_json_of_a_record(recorded: dict[str, Any], orchkit: Orchkit) -> None:
     """The facts and the tables; with ``--step`` the rows of that step alone."""
     whole = json.loads(orchkit("show", recorded["run_id"], "--json").stdout)
-    assert set(whole) == {"run", "explanation", "steps", "attempts", "decisions", "evidence"}
+    assert set(whole) == {
+        "run", "explanation", "steps", "lineage", "shared", "attempts", "decisions", "evidence",
+    }  # fmt: skip
     assert whole["run"]["run_id"] == recorded["run_id"]
     assert [len(whole[name]) for name in ("steps", "attempts")] == [3, 3]
     step = json.loads(orchkit("show", "last", "--step", "bad", "--json").stdout)

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import Result
 
 import orchkit as ok
+from orchkit.store.process import this_process
 from orchkit.store.store import Store
 
 Orchkit = Callable[..., Result]
@@ -39,7 +40,7 @@ def recorded(folder: Path) -> Path:
     steps = [{"step_id": "finish", "tool_name": "t"}]
     with Store("runs.duckdb") as store:
         for name, pid in (("killed", NOBODY), ("alive", os.getpid()), ("over", NOBODY)):
-            facts = {"kind": "workflow", "name": name, "pid": pid, "host": gethostname()}
+            facts = {"kind": "workflow", "name": name, **this_process().facts, "pid": pid}
             definition = {"name": name, "steps": steps}
             store.record("run.started", {**facts, "definition": definition}, run_id=f"run_{name}")
             scheduled = {"name": "t", "node_type": "task", "input": {}}
@@ -70,8 +71,9 @@ def test_runs_are_filtered_by_how_they_stand(
 
 
 def test_the_list_of_runs_says_which_was_cut_off(recorded: Path, orchkit: Orchkit) -> None:
-    """In the column of statuses."""
-    lines = orchkit("runs").stdout.splitlines()
+    """In the column of statuses, and below the table what to do about it."""
+    *lines, hint = orchkit("runs").stdout.splitlines()
+    assert hint == "1 run cut off: orchkit resume run_killed goes on"
     assert {line.split()[1]: "cut off" in line for line in lines[1:]} == {
         "over": False,
         "alive": False,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from orchkit.analysis.facts import Facts
 from orchkit.cli.runcard import MOST_DATA_CHARS, MOST_DATA_LINES, print_step
 from orchkit.model.state import RunState, StepState
 
@@ -26,7 +27,7 @@ def test_a_value_is_shown_from_its_beginning(output: Any, shown: str, more: bool
     """A screen or so of it, quickly, and the way to all of it; a small value is shown whole."""
     console = Console(file=io.StringIO(), width=80)
     step = StepState("s", name="t", status="success", output=output)
-    print_step(console, RunState(run_id="run_1", name="w", steps={"s": step}), step)
+    print_step(console, Facts(RunState(run_id="run_1", name="w", steps={"s": step})), step)
     assert isinstance(console.file, io.StringIO)
     text = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
     assert shown in text

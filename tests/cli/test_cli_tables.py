@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from orchkit.analysis.facts import Facts
 from orchkit.cli.result import print_result
 from orchkit.cli.runcard import print_step
 from orchkit.cli.shortids import SHORTEST, shortest_ids
@@ -165,7 +166,7 @@ def test_the_steps_of_a_run() -> None:
         }
     )
     console = _screen()
-    print_steps(console, state)
+    print_steps(console, Facts(state))
     assert _lines(console) == [
         "step  status     attempts  duration  output or error",
         'a     ✓ success         2     1.5 s  {"x": 1}',
@@ -180,7 +181,7 @@ def test_of_very_many_steps_the_telling_ones_are_shown() -> None:
     statuses = ["success"] * 500
     statuses[450] = "failed"
     console = _screen()
-    print_steps(console, _state(*statuses))
+    print_steps(console, Facts(_state(*statuses)))
     lines = _lines(console)
     assert len(lines) == 1 + MOST_STEPS + 1
     assert lines[-2].startswith("s450  ✗ failed")
@@ -242,5 +243,5 @@ def test_the_choice_of_the_default_policy_is_left_out(decision: DecisionState, t
     """Where nothing was set there was nothing to choose; what a step sets or a pattern says is told."""
     console = _screen(100)
     state = RunState(run_id="run_1", name="w", steps={"s": StepState("s", "t")}, decisions=[decision])
-    print_step(console, state, state.steps["s"])
+    print_step(console, Facts(state), state.steps["s"])
     assert any("policy.selected" in line for line in _lines(console)) is told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -304,6 +305,7 @@ class _Log:
 
     def __init__(self, events: list[Event]) -> None:
         self._events = events
+        self.open_runs = SimpleNamespace(all=list)
 
     def events(self, run_id: str) -> list[Event]:
         return self._events

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from datetime import datetime, timedelta
-from socket import gethostname
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from orchkit.store.process import this_process
 from orchkit.store.store import Store
 from orchkit.testing import FakeClock
 from orchkit.views.bundle import bundle
@@ -18,15 +18,17 @@ from orchkit.views.runs import Runs
 
 NOBODY = 2**22 + 1
 """A process id that Linux does not give."""
+GONE = replace(this_process(), pid=NOBODY).facts
+HERE = this_process().facts
 STEPS = {"name": "etl", "steps": [{"step_id": "finish", "tool_name": "t"}]}
 
 
 @pytest.fixture
 def run(recording: Any, store: Store, clock: FakeClock) -> Run:
     """A run that was killed in its only step, beside one that goes on."""
-    killed = recording("run_1").start("etl", definition=STEPS, pid=NOBODY, host=gethostname())
+    killed = recording("run_1").start("etl", definition=STEPS, **GONE)
     killed.begin("finish", "t").add("attempt.started", "finish", 1, ms=5).store(store, clock)
-    recording("run_2").start("alive", pid=os.getpid(), host=gethostname()).store(store, clock)
+    recording("run_2").start("alive", **HERE).store(store, clock)
     return Run(store, "run_1")
 
 
@@ -79,7 +81,7 @@ def test_lists_of_runs_tell_it(run: Run, store: Store) -> None:
 
 def test_an_imported_run_tells_where_it_came_from(recording: Any, store: Store, clock: FakeClock) -> None:
     """Cut off, though a process of this machine has its number; when it began and ended is as it was."""
-    record = recording("run_3").start("etl", definition=STEPS, pid=os.getpid(), host=gethostname())
+    record = recording("run_3").start("etl", definition=STEPS, **HERE)
     record.add("run.imported", ms=5, file="run.orchkit", host="lab-7", exported_at="2025").store(store, clock)
     run = Run(store, "run_3")
     assert run.cut_off

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchkit.analysis.known import Known
 from orchkit.model.workflow import Workflow
 from orchkit.views.condense import MOST_GROUPS, MOST_PAIRS
 from orchkit.views.diagram import Diagram, Node
@@ -160,7 +161,7 @@ def test_runs_of_sub_workflows_colour_their_clusters(recording: Any) -> None:
     """The states of sub-runs, given by the path of their step, colour the steps inside."""
     run = recording().start(_nested()).ran("a").begin("s", "outer", "workflow")
     sub = recording("run_2").start("outer").ran("p")
-    diagram = diagram_of(None, run.state, sub_runs={("s",): sub.state})
+    diagram = diagram_of(None, run.state, known=Known(below={("s",): sub.state}))
     assert {node.title: node.status for node in diagram.nodes} == {
         "a": "success", "p": "success", "x": "pending", "y": "pending", "z": "pending", "empty": "pending",
     }  # fmt: skip

@@ -33,7 +33,12 @@ FLOW = Workflow.from_dict(
 @pytest.fixture
 def runs(recording: Any, store: Store, clock: FakeClock) -> Runs:
     """A run with a sub-run, then two others."""
-    outer = recording("run_0a1").start(FLOW).ran("a", "t", ms=5).begin("sub", "inner", "workflow")
+    outer = (
+        recording("run_0a1")
+        .start(FLOW)
+        .ran("a", "t", ms=5)
+        .begin("sub", "inner", "workflow", child_run_id="run_0a2")
+    )
     outer.store(store, clock)
     inner = {"name": "inner", "steps": [{"step_id": "x", "tool_name": "t"}]}
     sub = recording("run_0a2").start("inner", definition=inner, parent_run_id="run_0a1", parent_step_id="sub")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ class _Memory:
 
     def __init__(self, events: list[Any]) -> None:
         self._events = events
+        self.open_runs = SimpleNamespace(all=list)
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_: self._events
