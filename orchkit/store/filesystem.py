@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def on_network(folder: Path) -> bool:
 def identity_of(path: Path | None) -> tuple[int, int] | None:
     """What tells a file from another one that is put in its place; None where no file is to be found."""
     try:
-        found = None if path is None else path.stat()
+        found = None if path is None else os.stat(path)  # noqa: PTH116 - asked at each commit, twice as fast
     except OSError:
         return None
     return found and (found.st_dev, found.st_ino)
