@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
@@ -13,7 +14,21 @@ from orchkit.engine.references import fresh
 from orchkit.engine.validation import check_by_step
 from orchkit.errors import OrchkitError, Problem, WorkflowValidationError
 from orchkit.model.base import Record
-from orchkit.model.policy import RetryPolicy, TimeoutPolicy, as_retry, as_timeout
+from orchkit.model.policy import (
+    NO_POLICY,
+    READERS,
+    BreakerPolicy,
+    BulkheadPolicy,
+    FallbackOption,
+    FallbackPolicy,
+    FaultPolicy,
+    HedgePolicy,
+    RateLimitPolicy,
+    ReliabilityPolicy,
+    RetryPolicy,
+    TimeoutPolicy,
+)
+from orchkit.model.presets import as_policy
 from orchkit.model.workflow import Compensation, ErrorHandling, ExecutionMode, StepDefinition, Workflow
 from orchkit.registry.registration import default_registry
 from orchkit.registry.registry import Registry
@@ -22,10 +37,26 @@ Tool = str | Callable[..., Any]
 """A registered name, ``package.module:function``, or a function (registered under its name if it is not)."""
 Undo = Tool | Compensation | Mapping[str, Any]
 """A tool that gets the step's own parameters, or ``{"tool": …, "params": …}``."""
-Retry = RetryPolicy | int | Mapping[str, Any]
-"""A policy, a number of attempts, or the fields of a policy."""
+Retry = RetryPolicy | int | str | Mapping[str, Any]
+"""A policy, a number of attempts, a strategy, or the fields of a policy."""
 Timeout = TimeoutPolicy | float | Mapping[str, Any]
 """A policy, seconds per attempt, or the fields of a policy."""
+Breaker = BreakerPolicy | bool | int | str | Mapping[str, Any]
+"""A policy, whether to have one, failures in a row, a name, or the fields of a policy."""
+Fallback = (
+    FallbackPolicy | FallbackOption | float | str | Callable[..., Any] | Mapping[str, Any] | Sequence[Any]
+)
+"""A policy, a number, the name of a tool, a function, the fields of an option, or a chain of those."""
+Bulkhead = BulkheadPolicy | int | Mapping[str, Any]
+"""A policy, calls at a time, or the fields of a policy."""
+RateLimit = RateLimitPolicy | int | str | Mapping[str, Any]
+"""A policy, calls per second, a rate such as ``"100/min"``, or the fields of a policy."""
+Hedge = HedgePolicy | float | Mapping[str, Any]
+"""A policy, seconds before the second try, or the fields of a policy."""
+Faults = FaultPolicy | float | Mapping[str, Any]
+"""A policy, the share of attempts that fail, or the fields of a policy."""
+Policy = ReliabilityPolicy | str | Mapping[str, Any]
+"""A policy, the name of a preset, or the parts of a policy (perhaps over a ``preset``)."""
 
 RecordT = TypeVar("RecordT", bound=Record)
 T = TypeVar("T")
@@ -67,6 +98,13 @@ class WorkflowBuilder:
         when: str | None = None,
         timeout: Timeout | None = None,
         retry: Retry | None = None,
+        breaker: Breaker | None = None,
+        fallback: Fallback | None = None,
+        bulkhead: Bulkhead | None = None,
+        rate_limit: RateLimit | None = None,
+        hedge: Hedge | None = None,
+        faults: Faults | None = None,
+        policy: Policy | None = None,
         compensate: Undo | None = None,
         node_type: str = "task",
         executor: str | None = None,
@@ -82,6 +120,17 @@ class WorkflowBuilder:
             when: Condition over references; the step is skipped when it is false.
             timeout: Seconds per attempt, or a `TimeoutPolicy`.
             retry: Number of attempts, or a `RetryPolicy`.
+            breaker: Failures in a row that open it, a name to share one under, or a `BreakerPolicy`;
+                False: none, whatever the policy of the operation says.
+            fallback: What takes the place of the result when all attempts fail: a number or ``{"value": …}``,
+                a function that gets the error, the name of a tool, a list of those (`FallbackPolicy`).
+            bulkhead: How many of these calls run at the same time, or a `BulkheadPolicy`.
+            rate_limit: Calls per second, ``"100/min"``, or a `RateLimitPolicy`.
+            hedge: Seconds after which a slow call gets another one beside it, or a `HedgePolicy`; for
+                methods registered with ``idempotent=True``.
+            faults: The share of attempts that fail on purpose, or a `FaultPolicy`.
+            policy: All of that at once: a `ReliabilityPolicy`, or the name of a preset (``"gateway"``).
+                What is given beside it changes it, a mapping single fields.
             compensate: What undoes the step when the run fails later.
             node_type: A label of your own; changes the picture, not the run.
             executor: ``inline`` or ``threads``; None: async functions inline, sync ones in threads.
@@ -94,7 +143,14 @@ class WorkflowBuilder:
             depends_on=depends_on,
             when=when,
             timeout=timeout,
-            retry_policy=retry,
+            retry=retry,
+            breaker=breaker,
+            fallback=fallback,
+            bulkhead=bulkhead,
+            rate_limit=rate_limit,
+            hedge=hedge,
+            faults=faults,
+            policy=policy,
             compensate=compensate,
             node_type=node_type,
             executor=executor,
@@ -113,6 +169,13 @@ class WorkflowBuilder:
         when: str | None = None,
         timeout: Timeout | None = None,
         retry: Retry | None = None,
+        breaker: Breaker | None = None,
+        fallback: Fallback | None = None,
+        bulkhead: Bulkhead | None = None,
+        rate_limit: RateLimit | None = None,
+        hedge: Hedge | None = None,
+        faults: Faults | None = None,
+        policy: Policy | None = None,
         compensate: Undo | None = None,
         executor: str | None = None,
         description: str | None = None,
@@ -121,8 +184,8 @@ class WorkflowBuilder:
 
         ``over`` is a list, or one reference to a list. ``params`` may use ``${item}`` and ``${index}``;
         without them the tool's only (required) parameter is the item. ``max_concurrency`` limits how many
-        items run at the same time. ``timeout`` and ``retry`` hold for each item, ``when`` for the map as a
-        whole; the rest is as for `add_step`.
+        items run at the same time. The policies hold for each item, ``when`` for the map as a whole; the rest
+        is as for `add_step`.
         """
         if params is None:
             self._one_parameter.add(len(self._steps))
@@ -135,7 +198,14 @@ class WorkflowBuilder:
             depends_on=depends_on,
             when=when,
             timeout=timeout,
-            retry_policy=retry,
+            retry=retry,
+            breaker=breaker,
+            fallback=fallback,
+            bulkhead=bulkhead,
+            rate_limit=rate_limit,
+            hedge=hedge,
+            faults=faults,
+            policy=policy,
             compensate=compensate,
             node_type="map",
             executor=executor,
@@ -182,11 +252,10 @@ class WorkflowBuilder:
             "parameters": self._parameters(where, fields["parameters"]),
             "depends_on": _ids(fields["depends_on"]),
             "over": _over(fields["over"]) if "over" in fields else None,
-            "retry_policy": self._read(where, "retry", as_retry, fields.get("retry_policy")),
-            "timeout": self._read(where, "timeout", as_timeout, fields.get("timeout")),
+            **self._policies(where, fields),
             "compensate": self._compensation(where, fields["compensate"]),
         }
-        given = {field: value for field, value in fields.items() if value is not None}
+        given = {field: value for field, value in fields.items() if value is not None and field != "policy"}
         step, causes = _made(StepDefinition, given)
         for cause in causes:
             self._report(where, cause)
@@ -300,6 +369,28 @@ class WorkflowBuilder:
         self._report(where, f"params must map names to values, got {brief(given)}", then="parameter ")
         return {}
 
+    def _policies(self, where: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """The parts of its policy, each read by itself, over those of a whole one."""
+        whole = self._read(where, "policy", as_policy, fields.get("policy")) or NO_POLICY
+        parts: dict[str, Any] = {}
+        for name, read in READERS.items():
+            given = fields.pop(name, None)
+            if name == "fallback":
+                given = self._with_tool_names(given)
+            over = getattr(whole, name)
+            changing = over is not None and isinstance(given, Mapping)
+            reader = partial(_changed, whole, name) if changing else read
+            parts[name] = over if given is None else self._read(where, name, reader, given)
+        return {"retry_policy": parts.pop("retry"), **parts}
+
+    def _with_tool_names(self, fallback: Any) -> Any:
+        """The same with names instead of functions where tools are meant."""
+        if isinstance(fallback, list | tuple):
+            return [self._with_tool_names(option) for option in fallback]
+        if isinstance(fallback, Mapping) and callable(fallback.get("tool")):
+            return {**fallback, "tool": self._tool_name(fallback["tool"])[0]}
+        return fallback
+
     def _compensation(self, where: str, given: object) -> Compensation | None:
         if given is None:
             return None
@@ -323,6 +414,10 @@ class WorkflowBuilder:
         except (TypeError, ValueError, AttributeError) as error:
             self._report(where, f"{name}: {error}, got {brief(given)}")
         return None
+
+
+def _changed(whole: ReliabilityPolicy, name: str, change: Any) -> Any:
+    return getattr(whole.but(**{name: change}), name)
 
 
 def _over(given: Any) -> Any:

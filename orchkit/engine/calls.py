@@ -52,6 +52,26 @@ def compensation_problems(draft: Draft, step: StepDefinition) -> Iterator[Proble
     yield from _call(draft, step, tool, parameters, "compensation ")
 
 
+def fallback_problems(
+    draft: Draft, step: StepDefinition, tool: str, parameters: dict[str, Any] | None
+) -> Iterator[Problem]:
+    """What is wrong with a tool in place of a step's; its parameters are by default those of the step."""
+    if parameters is not None:
+        for path, text in texts_in(parameters):
+            if "${" in text.replace("$${", ""):
+                cause = f"fallback parameter {path!r}: a fallback cannot refer to anything, got {brief(text)}"
+                yield Problem(step_name(step.step_id), cause, "without params it gets those of its step")
+        yield from _call(draft, step, tool, parameters, "fallback ")
+        return
+    target = draft.lookup(tool)
+    if isinstance(target, OrchkitError):
+        hint = "a text is the name of a tool: for a value write {'value': …}"
+        yield Problem(step_name(step.step_id), f"fallback {target}", hint)
+    elif causes := [problem.cause for problem in _call(draft, step, tool, step.parameters, "")]:
+        cause = f"fallback {tool!r} cannot be given the parameters of its step: {'; '.join(causes)}"
+        yield Problem(step_name(step.step_id), cause, "give fallback={'tool': …, 'params': …}")
+
+
 def _same_parameters(draft: Draft, step: StepDefinition, tool: str) -> Iterator[Problem]:
     """A compensation without parameters of its own is given those of its step, so it must take them."""
     where, hint = step_name(step.step_id), "give compensate={'tool': …, 'params': …}"

@@ -17,12 +17,13 @@ from orchkit.engine.sessions import SessionLifecycleHook, SessionOrchestrator
 from orchkit.engine.single import Single, SingleRun, output_of
 from orchkit.errors import ParameterError, Problem, StoreClosedError
 from orchkit.executors.body import Bodies
-from orchkit.model.policy import NO_POLICY, ReliabilityPolicy
+from orchkit.model.policy import NO_POLICY, FallbackOption, ReliabilityPolicy
 from orchkit.model.request import Durability, ExecutionDirective, Request, Response
 from orchkit.model.state import RunState
 from orchkit.registry.registration import default_registry
 from orchkit.registry.registry import Registry, Target
 from orchkit.reliability.call import Call, Handler
+from orchkit.reliability.fallback import Substitute
 from orchkit.reliability.guards import Guards
 from orchkit.reliability.pipeline import build_pipeline
 from orchkit.store.store import Store
@@ -157,9 +158,27 @@ class Orchestrator:
             method.function, is_async=method.is_async, executor=executor or method.executor
         )
         services = self.registry.inject(method)
-        pipeline = build_pipeline(whole, self.guards, name)
+        # A method that must not be called twice is not, whatever a policy for many operations says.
+        allowed = (
+            whole if method.idempotent or whole.hedge is None else whole.model_copy(update={"hedge": None})
+        )
+        pipeline = build_pipeline(allowed, self.guards, name, self._substitute)
         overrides = tuple(policy.parts)
         return Operation(target, name, choice, whole, pipeline, body, in_thread, services, overrides)
+
+    def _substitute(self, option: FallbackOption) -> Substitute:
+        """How the tool of a fallback is called: with its own parameters, or those of the call."""
+        target = self.registry.resolve(option.tool or "")
+        method = target.method
+        body, _ = self.bodies.runner(method.function, is_async=method.is_async, executor=method.executor)
+        services = self.registry.inject(method)
+
+        async def call_tool(call: Call, error: Exception) -> Any:
+            given = call.arguments or {} if option.params is None else option.params
+            params = self.registry.validate(target, given)
+            return await body({**params, **services})
+
+        return call_tool
 
     async def perform(
         self, operation: Operation, request: Request, params: Mapping[str, Any], scope: StepScope
@@ -213,6 +232,7 @@ class Orchestrator:
             operation.in_thread,
             attempt=scope.attempt or 0,
             forgiven=scope.forgiven,
+            arguments=params,
         )
         output = await operation.pipeline(call)
         return "success", output
@@ -225,18 +245,17 @@ class Orchestrator:
         own = (str(id(operation)),) if operation.overrides else ()
         if not scope.recorder.first_time("policy", operation.name, *own):
             return
-        policy = operation.choice.policy
-        scope.decided(
-            "policy.selected",
-            policy.pattern,
-            operation.choice.reason,
-            {
-                "operation": operation.name,
-                "hooks": policy.hooks,
-                **operation.policy.described(),
-                "overrides": operation.overrides,
-            },
-        )
+        policy, whole = operation.choice.policy, operation.policy
+        inputs = {
+            "operation": operation.name,
+            "hooks": policy.hooks,
+            **whole.described(),
+            "overrides": operation.overrides,
+        }
+        warnings = whole.warnings(idempotent=operation.target.method.idempotent) if whole.parts else ()
+        if warnings:
+            inputs["warnings"] = [str(warning) for warning in warnings]
+        scope.decided("policy.selected", policy.pattern, operation.choice.reason, inputs)
 
     def _response(
         self,

@@ -72,6 +72,8 @@ class Draft:
             uses, problems = read_uses(self, step.step_id, _texts(step))
             self.uses.append(uses)
             self.unreadable.append(problems)
+        self.shared: dict[tuple[str, str], tuple[str, Any]] = {}
+        """What steps share by kind and name: the first step that sets it, and how."""
         self._targets: dict[str, Target | OrchkitError] = {}
         self._results: dict[str, Any] = {}
 

@@ -13,8 +13,10 @@ from pydantic_core import PydanticSerializationError, to_json
 from orchkit.engine.calls import call_problems, compensation_problems
 from orchkit.engine.draft import Draft, Use, did_you_mean, quoting_hint, step_name
 from orchkit.engine.graph import find_cycle
+from orchkit.engine.policychecks import policy_problems
 from orchkit.engine.reference_types import over_problems, use_problems
 from orchkit.errors import Problem
+from orchkit.model.policy import READERS
 from orchkit.model.workflow import StepDefinition, Workflow
 from orchkit.registry.registry import Registry
 
@@ -79,6 +81,7 @@ def _check(
         problems += over_problems(draft, step)
         problems += call_problems(draft, step)
         problems += compensation_problems(draft, step)
+        problems += policy_problems(draft, step)
         problems += _sub_workflow_problems(draft, step, executors)
         problems += [_cycle_problem(cycle) for cycle in cycles if draft.position[cycle[0]] == index]
         found += [(index, problem) for problem in problems]
@@ -217,7 +220,7 @@ def _sub_workflow_problems(
         yield Problem(where, f"has both a tool ({step.tool_name!r}) and a sub-workflow", "choose one")
     if step.is_map:
         yield Problem(where, "is both a map and a sub-workflow", "put the map inside of the sub-workflow")
-    for setting in ("retry_policy", "timeout", "executor"):
+    for setting in ("executor", "retry_policy", *(name for name in READERS if name != "retry")):
         if getattr(step, setting) is not None:
             cause = f"{setting} has no effect on a sub-workflow"
             yield Problem(where, cause, "set it on the steps inside, or use its with_timeout")

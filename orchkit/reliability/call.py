@@ -63,6 +63,8 @@ class Call:
     """Attempts begun so far; above 0 at the start when some were made before a crash: numbering goes on."""
     forgiven: int = 0
     """How many of those do not count towards the limit (the step of an ended run is taken up again)."""
+    arguments: Mapping[str, Any] | None = None
+    """What the body is called with, for a tool that takes its place."""
     total: Limit | None = None
     """The limit around all attempts, once it is running."""
     deadline: TimeoutExceededError | None = field(default=None)
