@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,7 @@ def test_others_see_the_new_file(filled: Store, path: Path, next_line: Callable[
 
 
 RUN = """
-import sys
+import os, sys
 import orchkit as ok
 
 @ok.method
@@ -194,35 +195,70 @@ with ok.open(sys.argv[1]) as kit:
         .with_execution_mode("dag")
         .build()
     )
-    print("ready", flush=True)
-    for _ in range(int(sys.argv[2])):
+    for _ in sys.stdin:
         result = kit.run(flow)
         result.raise_for_status()
         print(result.run_id, flush=True)
 """
 
 
-def test_sweeps_while_others_run_workflows(
-    start: Start, finish: Finish, next_line: Callable[..., str], open_store: Callable[..., Store], path: Path
-) -> None:
-    """Runs of two processes all succeed; each is removed whole, or whole on record, large values and all.
-
-    Each of them has the same large values and the same sources, which are removed again and again.
-    """
+@pytest.fixture
+def worker(path: Path, repository: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Starts a process that runs a workflow for each line it is given, always with the same large values."""
     script = path.with_name("sums.py")  # in a file, so that the methods have a source
     script.write_text(RUN, encoding="utf-8")
-    runner = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    workers = [start(runner, script, path, 40) for _ in range(2)]
-    for worker in workers:
-        assert next_line(worker) == "ready"
-    store = open_store()
-    removed = 0
-    while any(worker.poll() is None for worker in workers):
-        removed += store.sweep(keep=random.choice((0, 1, 3))).runs
-    runs = [line for worker in workers for line in finish(worker)]
+    command = [sys.executable, "-W", "error", str(script), str(path)]
+    paths = [str(repository), *filter(None, [os.environ.get("PYTHONPATH")])]
+    started: list[subprocess.Popen[str]] = []
+
+    def start_() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        started.append(process)
+        return process
+
+    yield start_
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_process_puts_again_what_another_has_swept(
+    worker: Callable[[], subprocess.Popen[str]], next_line: Callable[..., str], store: Store
+) -> None:
+    """Large values and sources that it has written before, in runs that are gone, are there in the next."""
+    other = worker()
+    assert other.stdin is not None
+    for _ in range(3):
+        other.stdin.write("run\n")
+        other.stdin.flush()
+        run = next_line(other)
+        _assert_whole(store)
+        assert [found for (found,) in store.query("SELECT run_id FROM runs")] == [run]
+        assert store.sweep(keep=0).large_values == 5  # of the steps two outputs and an input, two sources
+
+
+def test_sweeps_while_others_run_workflows(worker: Callable[[], subprocess.Popen[str]], store: Store) -> None:
+    """Runs of two processes all succeed; each is removed whole, or whole on record, large values and all."""
+    workers = [worker(), worker()]
+    for process in workers:
+        assert process.stdin is not None
+        process.stdin.write("run\n" * 20)
+        process.stdin.close()
+        process.stdin = None
+    removed = sweeps = 0
+    while any(process.poll() is None for process in workers):
+        removed += store.sweep(keep=sweeps % 3).runs
+        sweeps += 1
+    runs = [line for process in workers if process.stdout for line in process.stdout.read().splitlines()]
     left = [run for (run,) in store.query("SELECT run_id FROM run_start ORDER BY seq")]
-    assert removed > 10
-    assert len(runs) == removed + len(left) == 80
+    assert len(runs) == removed + len(left) == 40
+    assert sweeps > 3
     _assert_whole(store)
     store.sweep(keep=2)
     rows = store.query("SELECT DISTINCT run_id FROM events WHERE run_id IS NOT NULL")
