@@ -90,7 +90,7 @@ def test_a_process_from_its_beginning_to_its_end(
     start: Callable[..., Popen], next_line: Callable[[Popen], str]
 ) -> None:
     """It is alive while it runs or is stopped, and gone as a zombie and after."""
-    child = start(SAY)
+    child = start(SAY, stdin=subprocess.PIPE)
     process = described(next_line(child))
     assert process.pid == child.pid
     assert standing(process) is ALIVE
