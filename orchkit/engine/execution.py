@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import replace
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
+from orchkit.engine.before import Before
 from orchkit.engine.compiled import Compiled
 from orchkit.engine.dispatch import Orchestrator
+from orchkit.engine.gate import Gate
 from orchkit.engine.nodes import NodeRunner
 from orchkit.engine.options import RunOptions
 from orchkit.engine.plan import Node
-from orchkit.engine.recorder import RunRecorder
+from orchkit.engine.recorder import Earlier, RunRecorder
 from orchkit.engine.references import Scope
 from orchkit.engine.resumption import Resumption
 from orchkit.engine.scheduling import Skip, Standing, run_status, skip_of
@@ -26,34 +28,6 @@ from orchkit.ids import new_id
 from orchkit.model import event as ev
 from orchkit.model.result import RunStatus, StepResult, WorkflowResult
 from orchkit.reliability.classify import error_text
-
-
-class Before(Protocol):
-    """What a run begins with when it does not begin at the beginning."""
-
-    @property
-    def started_us(self) -> int | None:
-        """When it began; None: now."""
-        ...
-
-    @property
-    def kept(self) -> Mapping[str, StepResult]:
-        """Results that are taken over, in order of completion; of items of maps and of compensations, too."""
-        ...
-
-    @property
-    def inputs(self) -> Mapping[str, Any]:
-        """By step id, what those were given."""
-        ...
-
-    @property
-    def children(self) -> Mapping[str, Resumption]:
-        """By step id, the runs of sub-workflows that go on."""
-        ...
-
-    def record(self, recorder: RunRecorder, compiled: Compiled, options: RunOptions) -> None:
-        """Put the beginning on the record."""
-        ...
 
 
 class Execution:
@@ -102,8 +76,8 @@ class Execution:
         self._stopped: str | None = None
         self._cancel_at_start: str | None = None
         self._fatal: BaseException | None = None
-        self._paused = False
-        self._allowance = 0
+        self._held: dict[str, tuple[Node, StepResult]] = {}
+        self.gate: Gate = parent.gate if parent is not None else Gate(options.breakpoints)
 
     def _run_facts(self) -> dict[str, Any]:
         options = self.options
@@ -124,7 +98,7 @@ class Execution:
     @property
     def status(self) -> RunStatus:
         """Where the run is."""
-        return "paused" if self._status == "running" and self._paused else self._status
+        return "paused" if self._status == "running" and self.gate.closed else self._status
 
     async def run(self) -> WorkflowResult:
         """Run to the end and return the result, whatever it is.
@@ -174,8 +148,8 @@ class Execution:
         self._status = "running"
         if self.before is not None:
             self._adopt(self.before)
-        if self._paused:
-            self.recorder.event(ev.RUN_PAUSED, {})
+        self._watch_decisions()
+        self.gate.enter(self)
         if self._cancel_at_start is not None:
             self.cancel(self._cancel_at_start)
 
@@ -216,7 +190,7 @@ class Execution:
             await self._drained()
 
     async def _drained(self) -> None:
-        while self._tasks or self._ready:
+        while self._tasks or self._ready or self._held:
             self._wakeup = asyncio.get_running_loop().create_future()
             await self._wakeup
 
@@ -249,23 +223,26 @@ class Execution:
         try:
             self._start_ready()
         except StoreError as error:
-            self._break_off(error)
+            self.break_off(error)
 
     def _start_ready(self) -> None:
-        loop, context = asyncio.get_running_loop(), self._context
-        while self._ready and (not self._paused or self._allowance > 0):
-            step_id = self._ready.popleft()
-            node = self.plan.nodes[step_id]
+        while self._ready:
+            node = self.plan.nodes[self._ready[0]]
             skip = skip_of(node, self._standing)
+            if skip is None and not self.gate.admits():
+                return
+            self._ready.popleft()
             if skip is not None:
                 self._skip(node, skip)
-                continue
-            if self._paused:
-                self._allowance -= 1
-            self._unbegun.add(step_id)
-            # Each step begins in the context of the run, not in that of the step that ended before it; and
-            # later: with an eager task factory it could be over before it is in the dict.
-            self._tasks[step_id] = asyncio.Task(self._run(node), loop=loop, context=context.copy())
+            else:
+                self._begin_step(node)
+
+    def _begin_step(self, node: Node) -> None:
+        step_id, loop = node.step.step_id, asyncio.get_running_loop()
+        self._unbegun.add(step_id)
+        # Each step begins in the context of the run, not in that of the step that ended before it; and
+        # later: with an eager task factory it could be over before it is in the dict.
+        self._tasks[step_id] = asyncio.Task(self._run(node), loop=loop, context=self._context.copy())
 
     async def _run(self, node: Node) -> None:
         step_id = node.step.step_id
@@ -274,18 +251,38 @@ class Execution:
             outcome = await self._nodes.run(node)
             if isinstance(outcome, Skip):
                 self._skip(node, outcome)
+            elif outcome.status == "failed" and self._holds_failures:
+                self._held[step_id] = (node, outcome)
+                self.gate.failed(step_id)
             else:
                 self._settle(node, outcome)
         except BaseException as error:
             self.results.setdefault(step_id, StepResult(step_id, "cancelled", reason="the run ended"))
-            self._break_off(error)
+            self.break_off(error)
         del self._tasks[step_id]
         self._pump()
         self._wake()
 
     def _wake(self) -> None:
-        if not self._tasks and not self._ready and self._wakeup is not None and not self._wakeup.done():
+        if self._tasks or self._ready or self._held:
+            return
+        if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
+
+    @property
+    def _holds_failures(self) -> bool:
+        return self.gate.breakpoints.on_failure and self._stopped is None and self._status == "running"
+
+    def _watch_decisions(self) -> None:
+        """Pause when a decision is made that was named as a breakpoint, in whichever thread."""
+        points, loop = self.gate.breakpoints.decisions, asyncio.get_running_loop()
+        if points:
+
+            def watch(point: str) -> None:
+                if point in points:
+                    loop.call_soon_threadsafe(self.gate.pause, f"decision {point!r} was made")
+
+            self.recorder.watch = watch
 
     def _settle(self, node: Node, result: StepResult) -> None:
         step_id = node.step.step_id
@@ -378,6 +375,7 @@ class Execution:
             return
         self._stopped = reason
         self._ready.clear()
+        self.accept(list(self._held))
         current = asyncio.current_task()
         for step_id, task in list(self._tasks.items()):
             if step_id in self._unbegun:
@@ -386,10 +384,11 @@ class Execution:
             elif task is not current:
                 task.cancel()
 
-    def _break_off(self, error: BaseException) -> None:
+    def break_off(self, error: BaseException) -> None:
         """The record itself failed, or Ctrl-C: the run cannot go on, and `run` raises the error."""
         self._fatal = self._fatal or error
         self._stop("the run ended")
+        self._wake()
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
@@ -397,7 +396,7 @@ class Execution:
         try:
             yield
         except StoreError as error:
-            self._break_off(error)
+            self.break_off(error)
 
     def _sweep(self) -> None:
         """Put the steps that never began on the record, each with the reason."""
@@ -407,34 +406,41 @@ class Execution:
                 node = self.plan.nodes[step_id]
                 self._skip(node, skip_of(node, self._standing) or Skip(reason, True))
 
-    # --- pausing -----------------------------------------------------------------------------
+    # --- in somebody's hand: see gate.py --------------------------------------------------------
 
-    def pause(self) -> None:
-        """Start no further steps; what runs goes on."""
-        if not self._paused:
-            self._paused = True
-            if self._status == "running":
-                with self._recording():
-                    self.recorder.event(ev.RUN_PAUSED, {})
-                self._wake()
+    @property
+    def ready(self) -> Collection[str]:
+        """The steps that could start, in order."""
+        return self._ready
 
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        if self._paused:
-            self._paused, self._allowance = False, 0
-            if self._status == "running":
-                with self._recording():
-                    self.recorder.event(ev.RUN_RESUMED, {})
-                self._pump()
-                self._wake()
+    @property
+    def held(self) -> Collection[str]:
+        """The steps that failed, and about which somebody is to decide."""
+        return self._held
 
-    def step(self) -> None:
-        """While paused: let one more step start."""
-        if self._paused:
-            self._allowance += 1
-            if self._status == "running":
-                self._pump()
-                self._wake()
+    def pump(self) -> None:
+        """Start what may start."""
+        if self._status == "running":
+            self._pump()
+            self._wake()
+
+    def pass_over(self, step_id: str, reason: str) -> None:
+        """Skip a step that is ready, or held."""
+        if self._held.pop(step_id, None) is None:
+            self._ready.remove(step_id)
+        self._skip(self.plan.nodes[step_id], Skip(reason, False))
+
+    def try_again(self, step_id: str) -> None:
+        """Run a held step once more; its attempts are numbered on, and the limit is fresh."""
+        node, result = self._held.pop(step_id)
+        made = Earlier(result.attempts, result.attempts)
+        self.recorder.earlier = {**self.recorder.earlier, step_id: made}
+        self._begin_step(node)
+
+    def accept(self, step_ids: Iterable[str]) -> None:
+        """Take failures as they are."""
+        for step_id in step_ids:
+            self._settle(*self._held.pop(step_id))
 
     def _end_abruptly(self, started_us: int, error: BaseException) -> NoReturn:
         """The record or the process failed: note it (written as soon as writing is possible) and raise."""
@@ -464,6 +470,7 @@ class Execution:
             finished_us,
             error,
         )
+        self.gate.leave(self)
         store = self.orchestrator.store
         with store.together():  # who finds the end on record finds also what was to come of it
             if isinstance(self.before, Resumption):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -13,6 +13,9 @@ from orchkit.errors import ExecutionError
 from orchkit.executors.threads import away
 from orchkit.model.display import Displayable
 from orchkit.model.result import RunStatus, WorkflowResult
+
+ANSWER_S = 30.0
+"""How long something may hold up the loop of a run before who asked gives up."""
 
 
 class RunHandle(Displayable):
@@ -63,17 +66,81 @@ class RunHandle(Displayable):
         """Cancel what runs, skip the rest; the result then says ``cancelled``."""
         self._tell(self._job.cancel, reason)
 
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """While paused: the ids of the steps that would start next, in order."""
+        gate = self._job.gate
+        return () if gate is None or self.done else gate.waiting
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The ids of the steps that failed and wait for `retry`, `skip`, or `resume` to accept it."""
+        gate = self._job.gate
+        return () if gate is None or self.done else gate.held
+
+    @property
+    def paused_because(self) -> str | None:
+        """Why the run is paused; None while it goes on by itself."""
+        gate = self._job.gate
+        return None if gate is None or self.done else gate.reason
+
     def pause(self) -> None:
-        """Start no further steps until `resume` or `step`."""
-        self._tell(self._job.pause)
+        """Start no further steps until `resume` or `step`; also in sub-workflows."""
+        if self._job.gate is not None:
+            self._tell(self._job.gate.pause)
 
     def resume(self) -> None:
-        """Go on after `pause`."""
-        self._tell(self._job.resume)
+        """Go on by itself, up to the next breakpoint; failures that were held are accepted."""
+        if self._job.gate is not None:
+            self._tell(self._job.gate.resume)
 
-    def step(self) -> None:
-        """While paused: let one more step start."""
-        self._tell(self._job.step)
+    def step(self, params: Mapping[str, Any] | None = None) -> None:
+        """While paused: let one more step start, with some of its parameters replaced if they are given.
+
+        Raises `ExecutionError` when parameters are given and no step waits.
+        """
+        if self._job.gate is None:
+            return
+        if params is None:
+            self._tell(self._job.gate.step)
+        else:
+            self._ask(self._job.gate.step, params)
+
+    def skip(self, step_id: str | None = None) -> None:
+        """While paused: pass over a step that waits or is held, by default the first.
+
+        Steps that need its output are skipped as well. Raises `ExecutionError` when it does not wait.
+        """
+        if self._job.gate is not None:
+            self._ask(self._job.gate.skip, step_id)
+
+    def retry(self, step_id: str | None = None, params: Mapping[str, Any] | None = None) -> None:
+        """Run a step that is held because it failed once more, by default the first.
+
+        With ``params`` some of its parameters are replaced. Raises `ExecutionError` when it is not held.
+        """
+        if self._job.gate is not None:
+            self._ask(self._job.gate.retry, step_id, params)
+
+    def _ask(self, action: Callable[..., None], *args: Any) -> None:
+        """Do something on the loop of the run, and raise what it raises."""
+        if self._future.done():
+            raise ExecutionError(f"{self.run_id} is over")
+        if loop_thread.is_current:
+            action(*args)
+            return
+        answer: Future[None] = Future()
+
+        def act() -> None:
+            try:
+                action(*args)
+                answer.set_result(None)
+            except Exception as error:
+                answer.set_exception(error)
+
+        self._loop.call_soon_threadsafe(act)
+        with away():
+            answer.result(ANSWER_S)
 
     def _tell(self, action: Callable[..., None], *args: Any) -> None:
         if not self._future.done():

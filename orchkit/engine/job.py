@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from orchkit.engine.execution import Execution
+from orchkit.engine.gate import Gate
 from orchkit.engine.idempotency import Asked, Granted, Once, Replay
 from orchkit.engine.recorded import read_result, recorded_result, result_text
 from orchkit.errors import StoreError
@@ -42,16 +43,9 @@ class Job(Protocol):
         """Cancel it."""
         ...
 
-    def pause(self) -> None:
-        """Start no further steps."""
-        ...
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        ...
-
-    def step(self) -> None:
-        """While paused: let one more step start."""
+    @property
+    def gate(self) -> Gate | None:
+        """Where it can be paused and led; None when it is over already."""
         ...
 
 
@@ -68,12 +62,9 @@ class Answered:
         return self.result
 
     def cancel(self, reason: str) -> None:
-        """It is over already; so for the others."""
+        """It is over already."""
 
-    def pause(self) -> None:
-        """Nothing to pause."""
-
-    resume = step = pause
+    gate: Gate | None = None
 
 
 class KeyedJob:
@@ -142,17 +133,10 @@ class KeyedJob:
         else:
             self._execution.cancel(reason)
 
-    def pause(self) -> None:
-        """Start no further steps."""
-        self._execution.pause()
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        self._execution.resume()
-
-    def step(self) -> None:
-        """While paused: let one more step start."""
-        self._execution.step()
+    @property
+    def gate(self) -> Gate | None:
+        """That of the execution."""
+        return self._execution.gate
 
 
 def replayed(store: Store, replay: Replay) -> WorkflowResult:

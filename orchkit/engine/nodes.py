@@ -63,6 +63,8 @@ class NodeRunner:
             params = node.template.resolve(self._execution.scope)
         except Exception as error:  # also what the user's own values raise when they are looked at
             return self._execution.record_failure(node, error)
+        if edited := self._execution.gate.edited(self._recorder.run_id, node.step.step_id):
+            params = {**params, **edited}
         if node.sub_plan is not None:
             return await self._run_workflow(node, params)
         assert node.target is not None

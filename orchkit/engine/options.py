@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, get_args
 
+from orchkit.engine.gate import NOWHERE, Breakpoints, Pause
 from orchkit.errors import ParameterError, Problem
 from orchkit.model.idempotency import DEFAULT_TTL_HOURS, IdempotencyKey, InFlight, OnFailed
 from orchkit.model.request import NO_DIRECTIVES, Durability, ExecutionDirective
@@ -25,6 +26,7 @@ class RunOptions:
     parent_run_id: str | None = None
     parent_step_id: str | None = None
     key: IdempotencyKey | None = None
+    breakpoints: Breakpoints = NOWHERE
     simulated: Mapping[str, Any] | None = None
     """For a run in virtual time against played services: the seed, and which run of how many."""
 
@@ -41,6 +43,8 @@ class RunArguments(TypedDict, total=False):
     ttl_hours: float
     on_in_flight: InFlight
     on_failed: OnFailed
+    pause: Pause | None
+    break_on: Sequence[str] | str
 
 
 def check_durability(durability: Any) -> None:
@@ -81,6 +85,7 @@ def run_options(
         durability=chosen,
         directives=directives,
         key=_key(arguments, directives),
+        breakpoints=Breakpoints.of(arguments.get("pause"), arguments.get("break_on")),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
@@ -46,6 +46,7 @@ class RunRecorder:
         "durability",
         "earlier",
         "run_id",
+        "watch",
     )
 
     def __init__(self, store: Store, run_id: str, durability: Durability) -> None:
@@ -60,6 +61,8 @@ class RunRecorder:
         """Why the run is being cancelled, once it is."""
         self.earlier: Mapping[str, Earlier] = _NOTHING
         """By step id, what was tried before the run was taken up again."""
+        self.watch: Callable[[str], None] | None = None
+        """Told the point of each decision, in the thread that makes it."""
 
     @property
     def store(self) -> Store:
@@ -70,6 +73,8 @@ class RunRecorder:
         self, kind: str, payload: Mapping[str, Any], step_id: str | None = None, attempt: int | None = None
     ) -> None:
         """Append one event; the payload must be JSON-able (see `codec.pack`)."""
+        if self.watch is not None and kind == ev.DECISION:
+            self.watch(payload["point"])
         text = codec.dumps(payload)
         if len(text) <= codec.BLOB_BYTES:
             self._append_text(kind, text, step_id, attempt)

@@ -17,7 +17,7 @@ from orchkit.engine.options import RunArguments, RunOptions, run_options
 from orchkit.engine.resume import load_run, resumed, taken_over
 from orchkit.engine.resumption import OnChange
 from orchkit.engine.verify import Verification, verify
-from orchkit.errors import DefinitionError, ExecutionError
+from orchkit.errors import DefinitionError, ExecutionError, ParameterError, Problem
 from orchkit.model.idempotency import IdempotencyKey
 from orchkit.model.request import Durability
 from orchkit.model.result import WorkflowResult
@@ -75,7 +75,9 @@ class WorkflowEngine:
             DuplicateRequestError: A run with this idempotency key is going on.
             IdempotencyConflictError: The key was used with another definition or context.
         """
-        return await self._finished(self._job(workflow, user_id, context, arguments))
+        job = self._job(workflow, user_id, context, arguments)
+        _check_unattended(job)
+        return await self._finished(job)
 
     def _job(
         self,
@@ -134,7 +136,12 @@ class WorkflowEngine:
         context: Mapping[str, Any] | None = None,
         **arguments: Unpack[RunArguments],
     ) -> RunHandle:
-        """Begin a run in the background; arguments and errors as for `execute`."""
+        """Begin a run in the background; arguments and errors as for `execute`.
+
+        Two arguments more: ``pause="before_each"`` starts it paused, to be led step by step;
+        ``break_on=["failure", "decision:POINT", "step"]`` pauses it by itself when a step fails (which can
+        then be retried with other parameters, or skipped), when a decision is made, or before each step.
+        """
         _check_loop()
         return self._begin(self._job(workflow, user_id, context, arguments))
 
@@ -156,6 +163,7 @@ class WorkflowEngine:
         """
         _check_loop()
         job = self._job(workflow, user_id, context, arguments)
+        _check_unattended(job)
         if isinstance(job, Answered):
             job.result._open_run = self.open_run
             self._tell_finished(job.run_id)
@@ -239,6 +247,12 @@ class WorkflowEngine:
         _check_loop()
         run = load_run(self.orchestrator.store, run_id)
         return loop_thread.run(verify(self.orchestrator, self._compiled, run))
+
+
+def _check_unattended(job: Job) -> None:
+    if job.gate is not None and job.gate.breakpoints:
+        hint = "use start, whose handle can let it go on"
+        raise ParameterError("run", [Problem("pause", "nobody could lead a run that is waited for", hint)])
 
 
 def _check_loop(way_out: str = "use await execute(...)") -> None:

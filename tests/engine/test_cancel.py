@@ -410,7 +410,7 @@ def on_loop(lab: Any, flow: Any, script: Callable[[Execution, Callable[[], Any]]
 
     async def main() -> WorkflowResult:
         execution = Execution(lab.orchestrator, lab.engine._compiled.get(flow.build()), RunOptions())
-        execution.pause()
+        execution.gate.pause()
         task = asyncio.ensure_future(execution.run())
         await script(execution, lab.clock.settle)
         return await task
@@ -426,7 +426,7 @@ def test_a_paused_run_starts_nothing_and_goes_on_when_resumed(lab: Any) -> None:
     async def script(execution: Execution, quiet: Callable[[], Any]) -> None:
         await quiet()
         assert (execution.status, stage.calls) == ("paused", [])
-        execution.resume()
+        execution.gate.resume()
         assert execution.status == "running"
 
     result = on_loop(lab, sequence(lab), script)
@@ -446,13 +446,13 @@ def test_stepping_starts_one_step_at_a_time(lab: Any) -> None:
     async def script(execution: Execution, quiet: Callable[[], Any]) -> None:
         seen = []
         for _ in range(3):
-            execution.step()
+            execution.gate.step()
             await quiet()
             seen.append(list(stage.calls))
             assert execution.status == "paused"
         assert seen == [["a"], ["a", "b"], ["a", "b", "c"]]
-        execution.step()
-        execution.step()
+        execution.gate.step()
+        execution.gate.step()
 
     flow = lab.flow(mode="parallel")
     for name in "abcd":
@@ -465,10 +465,10 @@ def test_stepping_does_not_count_steps_that_are_passed_over(lab: Any) -> None:
     stage = Stage(lab)
 
     async def script(execution: Execution, quiet: Callable[[], Any]) -> None:
-        execution.step()
+        execution.gate.step()
         await quiet()
         assert stage.calls == []
-        execution.step()
+        execution.gate.step()
         await quiet()
         assert stage.calls == ["c"]
 
@@ -484,15 +484,15 @@ def test_stepping_while_not_paused_changes_nothing(lab: Any) -> None:
 
     async def script(execution: Execution, quiet: Callable[[], Any]) -> None:
         await quiet()
-        execution.resume()
+        execution.gate.resume()
         for _ in range(5):
-            execution.step()
-        execution.pause()
-        execution.pause()
+            execution.gate.step()
+        execution.gate.pause()
+        execution.gate.pause()
         await quiet()
         assert stage.calls == ["a"]
-        execution.resume()
-        execution.resume()
+        execution.gate.resume()
+        execution.gate.resume()
 
     result = on_loop(lab, sequence(lab), script)
     assert result.success
@@ -518,7 +518,7 @@ def test_a_failure_ends_a_paused_run(lab: Any) -> None:
     stage = Stage(lab)
 
     async def script(execution: Execution, quiet: Callable[[], Any]) -> None:
-        execution.step()
+        execution.gate.step()
         await quiet()
 
     flow = lab.flow(mode="sequential").add_step("fails").add_step("quick")

@@ -246,7 +246,7 @@ def test_whatever_is_done_to_a_run_it_ends_and_its_record_is_complete(
                 execution.cancel("by chance")
             else:
                 getattr(execution, action)()
-        execution.resume()
+        execution.gate.resume()
         return await task
 
     result = lab.run(main())
