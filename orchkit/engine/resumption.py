@@ -159,6 +159,9 @@ def plan_resumption(
         _sort_in(found, step, compiled.plan, rerun, outputs)
     _leave(found, compiled.plan)
     _sort_children(found, compiled.plan, rerun)
+    begun = {step.step_id for step in state.steps.values() if step.scheduled_us is not None}
+    again = (rerun & begun) - found.children.keys()
+    found.again = [step_id for step_id in compiled.plan.order if step_id in again]
     if anew is None:
         going_on = set(found.runs())
         found.strays = [run for run in states.values() if run.open and run.run_id not in going_on]
@@ -289,8 +292,6 @@ def _sort_in(
         if node.undo is not None and node.undo.template is None and not step.parent:
             _remember_input(found, step)
         return
-    if again and step.scheduled_us is not None and not step.parent:
-        found.again.append(step.step_id)
     _note_attempts(found, step, forgiven=again or found.anew or step.status == "success")
 
 
@@ -349,8 +350,6 @@ def _sort_children(found: Resumption, plan: Plan, rerun: set[str]) -> None:
         new_input = step_id in rerun and (not changed or rerun.intersection(plan.nodes[step_id].after))
         if step_id in found.kept or new_input:
             del found.children[step_id]
-        elif step_id in found.again:
-            found.again.remove(step_id)
 
 
 def recorded_step(step: StepState, output: Any) -> StepResult:
