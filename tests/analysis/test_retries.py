@@ -211,8 +211,8 @@ def test_attempts_with_injected_faults_can_be_left_out(
     assert len(retries.waits(store, include_injected=False)) == 0
 
 
-def test_single_operations_are_steps_of_their_own() -> None:
-    """An operation that was dispatched alone has no step; its tool is what the operation is called."""
+def test_attempts_of_no_step_are_those_of_their_run() -> None:
+    """Without a step, all attempts of a run are one call, and its tool is what the run is called."""
     attempts = pd.DataFrame(
         {
             "run_id": ["r1", "r2"],
