@@ -167,6 +167,6 @@ def going_on(
     """The execution itself; ``reserved``: nobody else can take it up. Raises `CodeChangedError`."""
     before = plan_resumption(run.states, run.run_id, compiled, on_change)
     before.reserved = reserved
-    if on_change == "error" and (changes := before.all_changes):
-        raise CodeChangedError(run.run_id, changes)
+    if on_change == "error" and before.changes:
+        raise CodeChangedError(run.run_id, [f"{step}: {what}" for step, what in before.changes.items()])
     return Execution(orchestrator, compiled, run.options(), run_id=run.run_id, before=before)
