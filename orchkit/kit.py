@@ -49,6 +49,9 @@ class Kit(Displayable):
         services: What methods get by the type of a parameter: ``kit.services.register(Mail, Mail(...))``.
         hooks: What is told of operations: ``kit.hooks.register_hook("mine", hook)`` (`HookManager`).
         policies: Which retry, timeout and hooks an operation gets (`PolicyEngine`).
+        breakers: The circuit breakers (`Breakers`): ``kit.breakers["mail"].reset()``, and by hand
+            ``kit.breakers.force_open("mail", "the service moves")``, ``disable``, ``enable``.
+        budgets, bulkheads, rate_limits: What else calls share by name, as tables.
         sessions: Who works on which casefile (`SessionOrchestrator`).
         chains: Sequences in which each tool gets the output of the one before (`ChainExecutor`).
         runs: The runs on record (`Runs`).
@@ -83,6 +86,9 @@ class Kit(Displayable):
             bodies=Bodies(ThreadWorkers(max_threads)),
             rng=rng,
         )
+        guards = self.orchestrator.guards
+        self.breakers, self.budgets = guards.breakers, guards.budgets
+        self.bulkheads, self.rate_limits = guards.bulkheads, guards.rate_limits
         self.engine = WorkflowEngine(
             self.orchestrator,
             durability=durability,
