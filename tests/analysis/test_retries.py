@@ -169,6 +169,21 @@ def test_kit_store_run_and_dataframe_give_the_same_answer(
     pd.testing.assert_frame_equal(question(kit, runs=[run.id]), wanted)
 
 
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
+def test_counting_is_done_where_the_records_lie(question: Callable[..., pd.DataFrame], kit: ok.Kit) -> None:
+    """Nothing leaves the store but the rows of the answer."""
+    fetched = []
+
+    class Watched:
+        def sql(self, query: str, params: Any = None) -> pd.DataFrame:
+            answer = kit.sql(query, params)
+            fetched.append(len(answer))
+            return answer
+
+    answer = question(Watched(), origins=["live", "imported", "simulated"])
+    assert fetched == [len(answer)]
+
+
 # --- which runs ----------------------------------------------------------------------------
 
 
