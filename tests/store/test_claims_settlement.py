@@ -157,7 +157,7 @@ def write_for_ever(store: Store) -> None:
 
 
 def test_a_full_disk_at_the_settlement(disk: Any, open_store: Callable[..., Store]) -> None:
-    """It is an error, not a loss: the settlement and its events go with the next commit for which there is room."""
+    """It is an error, not a loss: settlement and events go with the next commit that finds room."""
     store = open_store(disk.folder / "runs.duckdb")
     claim = store.claims.acquire(wanted("a"), "run_a").claim
     store.append("run.started", "{}", run_id="run_a")
