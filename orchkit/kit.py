@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from orchkit.analysis.incomplete import incomplete, remark
 from orchkit.clock import Clock
 from orchkit.engine.builder import WorkflowBuilder
 from orchkit.engine.chain import ChainExecutor
@@ -49,6 +53,9 @@ class Kit(Displayable):
         services: What methods get by the type of a parameter: ``kit.services.register(Mail, Mail(...))``.
         hooks: What is told of operations: ``kit.hooks.register_hook("mine", hook)`` (`HookManager`).
         policies: Which retry, timeout and hooks an operation gets (`PolicyEngine`).
+        breakers: The circuit breakers (`Breakers`): ``kit.breakers["mail"].reset()``, and by hand
+            ``kit.breakers.force_open("mail", "the service moves")``, ``disable``, ``enable``.
+        budgets, bulkheads, rate_limits: What else calls share by name, as tables.
         sessions: Who works on which casefile (`SessionOrchestrator`).
         chains: Sequences in which each tool gets the output of the one before (`ChainExecutor`).
         runs: The runs on record (`Runs`).
@@ -83,6 +90,9 @@ class Kit(Displayable):
             bodies=Bodies(ThreadWorkers(max_threads)),
             rng=rng,
         )
+        guards = self.orchestrator.guards
+        self.breakers, self.budgets = guards.breakers, guards.budgets
+        self.bulkheads, self.rate_limits = guards.bulkheads, guards.rate_limits
         self.engine = WorkflowEngine(
             self.orchestrator,
             durability=durability,
@@ -162,6 +172,14 @@ class Kit(Displayable):
     def last(self) -> Run:
         """The record of the run that finished last in this process, else the newest in the store."""
         return self.runs[-1] if self._last_run_id is None else self._open_run(self._last_run_id)
+
+    def incomplete(self) -> pd.DataFrame:
+        """The runs that were cut off when their process ended: see `orchkit.analysis.incomplete.incomplete`.
+
+        Columns: ``run_id, kind, name, started_at, last_event_at, steps_done, steps, in_doubt`` (a list of
+        steps), ``pid, host``. `resume` goes on with one; nothing goes on by itself.
+        """
+        return incomplete(self.store)
 
     def sql(self, query: str, params: Params = None) -> pd.DataFrame:
         """A SQL query over the history views as a DataFrame: see `Store.sql`."""
@@ -248,11 +266,30 @@ def open(
         StoreError: The folder does not exist, or the file cannot be used.
         StoreVersionError: The store was written by a newer orchkit.
 
+    Runs that were cut off because their process ended are told in one line, see `Kit.incomplete`; they
+    do not go on by themselves.
+
     For a store that you made yourself, such as `orchkit.testing.MemoryStore`, call `Kit` with it.
     """
     check_durability(durability)
     chosen = PolicyEngine.of(policies)
     store = Store(path, clock=clock)
-    return Kit(
+    kit = Kit(
         store, registry=registry, policies=chosen, durability=durability, max_threads=max_threads, rng=rng
     )
+    _tell_of_cut_off(store)
+    return kit
+
+
+def _tell_of_cut_off(store: Store) -> None:
+    """Say in one line that runs were cut off: where a notebook shows it, else as a warning to the log."""
+    # Opening a store must not fail over a remark.
+    with suppress(Exception):
+        text = remark(store.open_runs.cut_off())
+        if text is None:
+            return
+        notebook = sys.modules.get("IPython")
+        if notebook is not None and notebook.get_ipython() is not None:
+            sys.stdout.write(f"{text}\n")
+        else:
+            logging.getLogger("orchkit").warning(text)

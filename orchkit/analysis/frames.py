@@ -191,7 +191,7 @@ def attempts(store: Readable, run_id: str) -> pd.DataFrame:
     error        object    ``Type: message``, else None
     error_type   object    its qualified type
     abandoned    bool      overran its timeout in a thread; its late result was discarded
-    injected     bool      failed because a fault was injected
+    injected     bool      a failure or slowness was injected on purpose
     ===========  ========  ============================================================
     """
     return _of_run(store, "attempts", ATTEMPTS, run_id, "started_at, step_id, attempt")

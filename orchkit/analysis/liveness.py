@@ -50,7 +50,7 @@ def is_run_cut_off(state: RunState, given_up: GivenUp = ()) -> bool:
     """The same as `is_cut_off` of a folded run."""
     if is_cut_off(state.status, process_of(state.pid, state.host, state.born), state.imported is not None):
         return True
-    return state.status in ("running", "paused") and state.run_id in given_up
+    return state.open and state.run_id in given_up
 
 
 def standing(run: Mapping[str, Any], given_up: GivenUp = ()) -> str:

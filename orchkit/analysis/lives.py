@@ -25,6 +25,9 @@ class Life:
     why: str
     """Such as ``its process had ended``."""
     kept: tuple[str, ...]
+    """Steps whose results count as they are."""
+    kept_changed: tuple[str, ...]
+    """The same of steps that had changed."""
     in_doubt: Mapping[str, int]
     """Steps that had begun when the process ended, and in which attempt."""
     left: Mapping[str, str]
@@ -43,6 +46,8 @@ class Life:
         yield f"{self.how} at {moment(self.at_us)} because {self.why}" + (":" if self._tells else "")
         if self.kept:
             yield f"  kept: {listing(_together(self.kept))}"
+        if self.kept_changed:
+            yield f"  kept, though changed: {listing(map(self._change, self.kept_changed))}"
         doubts = {
             step_id: f"{step_id} (attempt {number})"
             for step_id, number in self.in_doubt.items()
@@ -50,7 +55,7 @@ class Life:
         }
         again = {
             "in doubt whether it took effect": [doubts[one] for one in doubts if one not in self.left],
-            "changed": [self._change(step_id) for step_id in self.changed],
+            "changed": [self._change(one) for one in self.changed if one not in self.kept_changed],
             "undone before": self.undone,
             "after those": _together(self.after),
             "without success before": [f"{step_id} ({how})" for step_id, how in self.failed.items()],
@@ -69,6 +74,8 @@ class Life:
         when = f"When the run was {self.how[0].lower()}{self.how[1:]} at {moment(self.at_us)}"
         if step_id in self.kept:
             return f"{when}, its result was kept"
+        if step_id in self.kept_changed:
+            return f"{when}, its result was kept, though {error_text(self.changed[step_id])}"
         if step_id in self.left:
             return f"{when}, it was not run again: {self.left[step_id]}"
         why = self._why(step_id)
@@ -118,7 +125,8 @@ def _life(facts: Facts, decision: DecisionState) -> Life:
         decision.ts,
         _HOW[decision.point],
         (decision.rationale or "").partition(":")[0] or "somebody asked for it",
-        tuple(one for one in kept if not one.startswith(COMPENSATION)),
+        tuple(one for one in kept if one not in changed and not one.startswith(COMPENSATION)),
+        tuple(one for one in kept if one in changed),
         {one: before[one][1] for one in doubtful if one in before},
         {one: why for one in doubtful if (why := _why_left(facts, one, decision.ts)) is not None},
         changed,

@@ -160,12 +160,17 @@ def step_path(path: Path, step: StepState) -> str:
 def _doubtful(facts: Facts) -> Iterator[tuple[Path, StepState]]:
     """The steps whose last attempt had begun and perhaps ended, those of sub-workflows too."""
     for path, state in ((), facts.state), *facts.known.below.items():
-        if state.status not in ("running", "paused"):
-            continue
-        for step in state.steps.values():
-            begun = step.status == "running" and step.attempts
-            if begun and step.attempts[-1].status in ("running", "success"):
-                yield path, step
+        if state.open:
+            yield from ((path, step) for step in state.steps.values() if _is_doubtful(step))
+
+
+def _is_doubtful(step: StepState) -> bool:
+    if step.status not in ("running", "pending") or not step.attempts:
+        return False
+    last = step.attempts[-1]
+    # of one that succeeded without the end of its step on record the output is lost
+    lost = last.status == "success" and last.number > step.forgiven
+    return lost or last.status in ("running", "in_doubt")
 
 
 def _can_be_undone(facts: Facts, step: StepState) -> bool:

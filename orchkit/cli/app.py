@@ -15,7 +15,9 @@ from orchkit.cli.bundle import export, import_
 from orchkit.cli.demo import demo
 from orchkit.cli.doctor import doctor
 from orchkit.cli.failure import exit_code, report
+from orchkit.cli.keys import keys
 from orchkit.cli.options import wants_traceback
+from orchkit.cli.resume import resume
 from orchkit.cli.run import run
 from orchkit.cli.runs import runs
 from orchkit.cli.show import show
@@ -55,7 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (run, runs, show, sql, export, import_, demo, doctor):
+for command in (run, resume, runs, show, keys, sql, export, import_, demo, doctor):
     app.command(command.__name__.rstrip("_"))(command)
 
 

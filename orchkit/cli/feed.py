@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
+from orchkit.analysis.facts import OVER, Facts
+from orchkit.analysis.known import Path
 from orchkit.model import event as ev
 from orchkit.model.event import Event
 from orchkit.model.state import RunState, fold
@@ -41,11 +43,16 @@ class Feed:
     `listen` is for `Store.subscribe` and may be called from any thread; all else is for one thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, state: RunState | None = None, below: Mapping[Path, RunState] | None = None) -> None:
+        """``state``: of a run that is going to be resumed; ``below``: those of its sub-workflows."""
         self._rows: SimpleQueue[list[StoredRow]] = SimpleQueue()
-        self._prefixes: dict[str, str] = {}
-        self.state = RunState()
+        self._prefixes = {run.run_id: _prefix(path) for path, run in (below or {}).items()}
+        self.state = state or RunState()
         """The run itself."""
+        self.since_us: int | None = None
+        """When it began, or was taken up again."""
+        if state is not None:
+            self._prefixes[state.run_id] = ""
         self.doing: dict[tuple[str, str], Doing] = {}
         """The steps that have begun and are not over; items of maps are counted in their map."""
         self.done = 0
@@ -78,9 +85,12 @@ class Feed:
         run_id = event.run_id or ""
         if event.kind == ev.RUN_STARTED:
             if run_id == root:
-                self._prefixes[run_id] = ""
+                self._prefixes[run_id], self.since_us = "", event.ts
             elif (parent := event.payload.get("parent_run_id")) in self._prefixes:
                 self._prefixes[run_id] = f"{self._prefixes[parent]}{event.payload['parent_step_id']} › "
+        if run_id == root and event.kind == ev.RUN_RESUMED and "pid" in event.payload:
+            self.since_us = event.ts
+            self.done = sum(step.status in OVER for step in Facts(self.state).own_steps)
         return run_id in self._prefixes
 
     def _follow(self, event: Event, root: str) -> None:
@@ -109,6 +119,10 @@ class Feed:
             around.waiting.discard(key[1])
         elif key[0] == root and event.payload.get("node_type") != "compensation":
             self.done += 1
+
+
+def _prefix(path: Path) -> str:
+    return "".join(f"{step_id} › " for step_id in path)
 
 
 def _of_item(around: Doing, event: Event) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -13,15 +13,16 @@ import orchkit as ok
 from orchkit.errors import Problem, WorkflowValidationError
 
 
-def import_modules(workflow: ok.Workflow) -> None:
-    """Import what the definition and its sub-workflows ask for, from the current folder first.
+def import_modules(workflow: ok.Workflow, more: Iterable[str] = ()) -> None:
+    """Import what the definition and its sub-workflows ask for, and ``more``, from the current folder first.
 
     Raises `WorkflowValidationError` naming every module that cannot be imported.
     """
     here = os.getcwd()  # noqa: PTH109 - an entry of sys.path is a string
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
-    problems = [problem for name in dict.fromkeys(_names(workflow)) if (problem := _import(name, here))]
+    names = dict.fromkeys((*more, *_names(workflow)))
+    problems = [problem for name in names if (problem := _import(name, here))]
     if problems:
         raise WorkflowValidationError(workflow.name, problems)
 

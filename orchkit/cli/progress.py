@@ -141,7 +141,7 @@ class Picture:
 
     def _draw(self) -> RenderableType:
         feed, now = self._feed, self._now_us
-        started = feed.state.started_us or now
+        started = feed.since_us or now
         head = Table.grid(padding=(0, 2))
         head.add_row(
             self._spinner,

@@ -328,7 +328,7 @@ class Execution:
         if before is not None:
             self._gone_on.add(node.step.step_id)
         run_id = before.state.run_id if before is not None else None
-        return Execution(self.orchestrator, compiled, options, run_id=run_id, parent=self, before=before)
+        return type(self)(self.orchestrator, compiled, options, run_id=run_id, parent=self, before=before)
 
     def record_failure(self, node: Node, error: Exception) -> StepResult:
         """A step that failed before it could begin (its parameters, its condition)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -65,11 +66,15 @@ class Once:
     def __init__(self, store: Store) -> None:
         self._store, self._claims = store, store.claims
 
-    def recorded(self, asked: Asked) -> Replay | None:
-        """The recorded result, if there is one that answers: a single look-up, from any thread."""
+    def recorded(self, asked: Asked, *, at_hand: bool = False) -> Replay | None:
+        """The recorded result, if there is one that answers: a single look-up, from any thread.
+
+        With ``at_hand`` not one that is so large that it must be looked up in the history.
+        """
         claim = self._claims.find(asked.key.key)
         if (
             claim is None
+            or (at_hand and claim.result is None)
             or claim.status != RequestStatus.COMPLETED
             or claim.fingerprint != asked.fingerprint
             or claim.expires_us <= self._store.clock.now_us()
@@ -98,10 +103,38 @@ class Once:
         pause = FIRST_POLL_S
         while True:
             answer = self._claims.acquire(wanted, run_id)
+            if answer.verdict == "conflict":  # the history must not hold up what else runs on this loop
+                return await asyncio.to_thread(self._accept, asked, answer)
             if answer.verdict != "in_flight" or key.on_in_flight == "raise":
                 return self._accept(asked, answer)
             await self._store.clock.sleep(pause)
             pause = min(2 * pause, LAST_POLL_S)
+
+    def claim_again(self, key: str, run_id: str) -> Granted | None:
+        """The right to go on with a run under the key that it was executed under.
+
+        None when the key has been used for another run since, is being worked on, or its time is over.
+        """
+        found = self._claims.find(key)
+        if (
+            found is None
+            or found.run_id != run_id
+            or found.status == RequestStatus.COMPLETED
+            or found.expires_us <= self._store.clock.now_us()
+        ):
+            return None
+        ttl_us = max(1, found.expires_us - found.created_us)
+        answer = self._claims.acquire(Wanted(key, found.name, found.fingerprint, found.input, ttl_us), run_id)
+        if answer.verdict not in ("execute", "take_over"):
+            return None
+        return Granted(answer.claim, answer.verdict == "take_over", _why(answer))
+
+    def in_flight(self, asked: Asked, holder: str | None = None) -> DuplicateRequestError:
+        """The error for a request that is being executed by somebody else."""
+        found = self._claims.find(asked.key.key)
+        holder = holder or (str(found.process) if found else "somebody")
+        run_id = found.run_id if found else None
+        return DuplicateRequestError(asked.name, asked.key.key, holder, run_id=run_id)
 
     def _accept(self, asked: Asked, answer: Answer) -> Granted | Replay:
         claim, key = answer.claim, asked.key.key

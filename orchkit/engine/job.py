@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
 
 from orchkit.engine.execution import Execution
 from orchkit.engine.gate import Gate
-from orchkit.engine.idempotency import Asked, Granted, Once, Replay
+from orchkit.engine.idempotency import LAST_POLL_S, Asked, Granted, Once, Replay
 from orchkit.engine.recorded import read_result, recorded_result, result_text
-from orchkit.errors import StoreError
+from orchkit.errors import RunInProgressError, StoreError
 from orchkit.model.result import RunStatus, WorkflowResult
 from orchkit.model.state import fold
 from orchkit.store.claims import Claim
@@ -67,19 +69,19 @@ class Answered:
     gate: Gate | None = None
 
 
-class KeyedJob:
-    """A run under an idempotency key: begins once the key is ours, if it is not answered by then."""
+class ClaimedJob:
+    """A run under an idempotency key that is ours."""
 
-    def __init__(self, asked: Asked, execution: Execution, go_on: Callable[[str], Execution]) -> None:
-        self._asked, self._execution, self._go_on = asked, execution, go_on
+    def __init__(self, execution: Execution, granted: Granted | None = None) -> None:
+        self._execution, self._granted = execution, granted
         self._once = Once(execution.orchestrator.store)
-        self._waiting: asyncio.Task[WorkflowResult] | None = None
-        self._answer: WorkflowResult | None = None
+        if granted is not None:
+            execution.choices.append(granted.decision)
 
     @property
     def run_id(self) -> str:
-        """The id of the run, which may be that of an earlier one."""
-        return self._execution.run_id if self._answer is None else self._answer.run_id
+        """The id of the run."""
+        return self._execution.run_id
 
     @property
     def name(self) -> str:
@@ -88,36 +90,24 @@ class KeyedJob:
 
     @property
     def status(self) -> RunStatus:
-        """Where the run is; pending while another one with this key is waited for."""
-        return self._execution.status if self._answer is None else self._answer.status
+        """Where the run is."""
+        return self._execution.status
 
     async def run(self) -> WorkflowResult:
-        """Run to the end, or return the recorded result; raises what `Once.claim` raises."""
-        self._waiting = asyncio.current_task()
-        granted = await self._once.claim(self._asked, self._execution.run_id)
-        self._waiting = None
-        if isinstance(granted, Replay):
-            self._answer = replayed(self._execution.orchestrator.store, granted)
-            return self._answer
+        """Run to the end, which settles the key."""
+        assert self._granted is not None
+        return await self._run_claimed(self._granted.claim)
+
+    async def _run_claimed(self, claim: Claim) -> WorkflowResult:
+        self._execution.settle = lambda result: self._settle(claim, result)
         try:
-            self._execution = await self._chosen(granted)
             result = await self._execution.run()
         except BaseException:
-            self._once.give_up(granted.claim)
+            self._once.give_up(claim)
             raise
-        if not self._once.finish(granted.claim):
-            raise self._once.lost(granted.claim)
+        if not self._once.finish(claim):
+            raise self._once.lost(claim)
         return result
-
-    async def _chosen(self, granted: Granted) -> Execution:
-        """The execution that is to run: the one that was asked for, or the one that its owner left behind."""
-        execution = self._execution
-        if granted.goes_on:
-            # The record is in the history: reading it must not hold up what else runs on this loop.
-            execution = await asyncio.to_thread(self._go_on, granted.claim.run_id)
-        execution.choices.append(granted.decision)
-        execution.settle = lambda result: self._settle(granted.claim, result)
-        return execution
 
     def _settle(self, claim: Claim, result: WorkflowResult) -> None:
         if result.success:
@@ -127,16 +117,131 @@ class KeyedJob:
             self._once.settle(claim, result=None, error=error)
 
     def cancel(self, reason: str) -> None:
-        """Cancel the run, or the waiting for another one."""
-        if self._waiting is not None:
-            self._waiting.cancel(reason)
-        else:
-            self._execution.cancel(reason)
+        """Cancel the run."""
+        self._execution.cancel(reason)
 
     @property
     def gate(self) -> Gate | None:
         """That of the execution."""
         return self._execution.gate
+
+
+class KeyedJob(ClaimedJob):
+    """A run that begins once its key is ours, if it is not answered by then."""
+
+    def __init__(self, asked: Asked, execution: Execution, go_on: Callable[[str], Execution]) -> None:
+        super().__init__(execution)
+        self._asked, self._go_on = asked, go_on
+        self._task: asyncio.Task[Any] | None = None
+        self._waiting = self._interrupted = False
+        self._given_up: str | None = None
+        self._answer: WorkflowResult | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run, which may be that of an earlier one."""
+        return super().run_id if self._answer is None else self._answer.run_id
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the run is; pending while another one with this key is waited for."""
+        return super().status if self._answer is None else self._answer.status
+
+    async def run(self) -> WorkflowResult:
+        """Run to the end, or return the recorded result; raises what `Once.claim` raises."""
+        self._task = asyncio.current_task()
+        while True:
+            granted = await self._claimed()
+            if isinstance(granted, Replay):
+                self._answer = await self._replayed(granted)
+                return self._answer
+            if await self._chosen(granted):
+                break
+            await self._pause_a_little()
+        result = await self._run_claimed(granted.claim)
+        if self._interrupted:
+            raise asyncio.CancelledError(self._given_up)
+        return result
+
+    async def _claimed(self) -> Granted | Replay:
+        asked = self._asked
+        if self._given_up is not None:  # it is not waited for
+            asked = replace(asked, key=replace(asked.key, on_in_flight="raise"))
+        with self._interruptible():
+            return await self._once.claim(asked, self._execution.run_id)
+
+    async def _pause_a_little(self) -> None:
+        with self._interruptible():
+            await self._execution.clock.sleep(LAST_POLL_S)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Around the waiting for others: who gives that up with `cancel` is told that they are at it."""
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        self._waiting = True
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task is None or self._given_up is None or task.uncancel() > before:
+                raise
+            raise self._once.in_flight(self._asked) from None
+        finally:
+            self._waiting = False
+
+    async def _replayed(self, replay: Replay) -> WorkflowResult:
+        store = self._execution.orchestrator.store
+        if replay.claim.result is not None:
+            return replayed(store, replay)
+        # A large one is in the history: reading it must not hold up what else runs on this loop.
+        return await asyncio.to_thread(replayed, store, replay)
+
+    async def _chosen(self, granted: Granted) -> bool:
+        """Whether there is an execution to run: the one that was asked for, or what its owner left behind.
+
+        When somebody has resumed the latter by its id it is as if its owner were alive.
+        """
+        try:
+            if granted.goes_on:
+                await self._take_over(granted.claim.run_id)
+        except RunInProgressError as error:
+            self._once.give_up(granted.claim)
+            if self._interrupted:
+                raise asyncio.CancelledError(self._given_up) from error
+            if self._asked.key.on_in_flight == "raise" or self._given_up is not None:
+                raise self._once.in_flight(self._asked, error.holder) from error
+            return False
+        except BaseException:
+            self._once.give_up(granted.claim)
+            raise
+        self._execution.choices.append(granted.decision)
+        return True
+
+    async def _take_over(self, run_id: str) -> None:
+        """Make the run ours, in a thread because its record is in the history.
+
+        That cannot be interrupted: who cancels it meanwhile cancels what goes on.
+        """
+        reading = asyncio.ensure_future(asyncio.to_thread(self._go_on, run_id))
+        while not reading.done():
+            try:
+                await asyncio.wait((reading,))
+            except asyncio.CancelledError as error:
+                self._interrupted = True
+                self._given_up = str(error) or "the awaiting task was cancelled"
+        asked_for, self._execution = self._execution, reading.result()
+        if self._given_up is not None:
+            self._execution.cancel(self._given_up)
+        if asked_for.gate.closed and not self._execution.gate.closed:
+            self._execution.gate.pause(asked_for.gate.reason or "by hand")
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the run; while another one is waited for, give that up (`DuplicateRequestError`)."""
+        self._given_up = self._given_up or reason
+        if self._waiting and self._task is not None:
+            self._task.cancel(reason)
+        else:
+            super().cancel(reason)
 
 
 def replayed(store: Store, replay: Replay) -> WorkflowResult:

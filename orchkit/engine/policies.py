@@ -11,7 +11,34 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchkit.errors import PolicyError
-from orchkit.model.policy import OperationPolicy, RetryPolicy, TimeoutPolicy
+from orchkit.model.base import Record
+from orchkit.model.policy import (
+    READERS,
+    BreakerPolicy,
+    BudgetPolicy,
+    BulkheadPolicy,
+    FallbackOption,
+    FaultPolicy,
+    HedgePolicy,
+    OperationPolicy,
+    RateLimitPolicy,
+    RetryPolicy,
+    TimeoutPolicy,
+)
+from orchkit.model.presets import as_policy
+
+_MODELS: tuple[type[Record], ...] = (
+    OperationPolicy,
+    RetryPolicy,
+    BudgetPolicy,
+    TimeoutPolicy,
+    BreakerPolicy,
+    FallbackOption,
+    BulkheadPolicy,
+    RateLimitPolicy,
+    HedgePolicy,
+    FaultPolicy,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +57,8 @@ class PolicyEngine:
         policies:
           default: {hooks: [metrics]}
           casefile.*: {timeout: 30, retry: {strategy: fixed, delay: 1, max_attempts: 3}}
-          casefile.create: {hooks: [metrics, audit]}
+          casefile.create: {hooks: [metrics, audit], breaker: casefiles, bulkhead: 10}
+      mail.*: {preset: gateway, retry: {max_attempts: 5}, fallback: {value: []}}
 
     An operation is called ``domain.name`` when its method has a domain, else ``name``. ``hooks`` replaces
     the default list, which is ``metrics`` and ``session_lifecycle``.
@@ -88,11 +116,13 @@ class PolicyEngine:
         parsed = []
         for pattern, fields in entries.items():
             try:
-                parsed.append(OperationPolicy.model_validate({**(fields or {}), "pattern": pattern}))
+                parsed.append(_read(pattern, dict(fields or {})))
             except ValidationError as error:
                 raise PolicyError(repr(pattern), "; ".join(map(_said, error.errors()))) from error
             except TypeError as error:
                 raise PolicyError(repr(pattern), f"expected a mapping of fields: {error}") from error
+            except ValueError as error:  # there is no such preset
+                raise PolicyError(repr(pattern), str(error)) from error
         for policy in parsed:
             self.set_policy(policy)
 
@@ -131,11 +161,20 @@ class PolicyEngine:
         return engine
 
 
+def _read(pattern: str, fields: dict[str, Any]) -> OperationPolicy:
+    """A policy from its fields, which may change those of a preset."""
+    parts = {name: fields.pop(name) for name in READERS if name in fields}
+    if "preset" in fields:
+        whole = as_policy({"preset": fields.pop("preset"), **parts})
+        parts = {} if whole is None else whole.parts
+    return OperationPolicy.model_validate({**fields, **parts, "pattern": pattern})
+
+
 def _said(error: Any) -> str:
     """One mistake of a policy: the field, what is wrong, and the name that was probably meant."""
     path = ".".join(map(str, error["loc"])) or "it"
     if error["type"] != "extra_forbidden":
         return f"{path} is {error['input']!r}: {error['msg']}"
-    known = {*OperationPolicy.model_fields, *RetryPolicy.model_fields, *TimeoutPolicy.model_fields}
+    known = {"preset", *(name for model in _MODELS for name in model.model_fields)}
     near = get_close_matches(str(error["loc"][-1]), known, n=1)
     return f"{path}: no such field" + (f" (did you mean {near[0]!r}?)" if near else "")

@@ -7,10 +7,10 @@ from typing import Any
 
 from orchkit.engine.calls import fallback_problems
 from orchkit.engine.draft import Draft, step_name
-from orchkit.errors import OrchkitError, Problem, RegistrationError
+from orchkit.errors import OrchkitError, PolicyError, Problem
 from orchkit.model.base import Record
 from orchkit.model.workflow import StepDefinition
-from orchkit.registry.definition import load_target
+from orchkit.reliability.functions import load
 
 _SHARED = ("breaker", "bulkhead", "rate_limit", "faults")
 """Parts whose state calls share by name."""
@@ -43,9 +43,9 @@ def _functions(step: StepDefinition) -> Iterator[Problem]:
     """Functions that are named by a text must be there."""
     for what, function in _named(step):
         try:
-            load_target(what, function)
-        except RegistrationError as error:
-            yield Problem(step_name(step.step_id), f"{what}: {error}")
+            load(what, function)
+        except PolicyError as error:
+            yield Problem(step_name(step.step_id), f"{what}: {error.cause}")
 
 
 def _named(step: StepDefinition) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from orchkit.engine.compiled import Compiled, CompiledCache
 from orchkit.engine.dispatch import Orchestrator
 from orchkit.engine.execution import Execution
+from orchkit.engine.idempotency import Once
+from orchkit.engine.job import Answered, ClaimedJob, Job
 from orchkit.engine.options import RunOptions
 from orchkit.engine.recorded import recorded_result
 from orchkit.engine.resumption import OnChange, plan_resumption
@@ -24,7 +26,6 @@ from orchkit.errors import (
     UnknownNameError,
 )
 from orchkit.model.request import Durability, ExecutionDirective
-from orchkit.model.result import WorkflowResult
 from orchkit.model.state import RunState, fold
 from orchkit.model.workflow import Workflow
 from orchkit.store import codec
@@ -85,6 +86,15 @@ def load_run(store: Store, run_id: str) -> RecordedRun:
     return RecordedRun(states, run_id)
 
 
+def executed_under(state: RunState) -> str | None:
+    """The idempotency key that a run was executed under, as its record tells."""
+    for decision in reversed(state.decisions):
+        if decision.point == "idempotency" and decision.by_engine:
+            key = (decision.payload.get("input_data") or {}).get("key")
+            return str(key) if key is not None else None
+    return None
+
+
 def check_on_change(on_change: Any) -> None:
     """Raises `ParameterError` unless it is one of the three."""
     if on_change not in ("rerun", "keep", "error"):
@@ -98,8 +108,8 @@ def resumed(
     run: RecordedRun,
     on_change: OnChange,
     workflow: Workflow | None = None,
-) -> Execution | WorkflowResult:
-    """An execution that goes on where a run was left, or the recorded result of one that succeeded.
+) -> Job:
+    """What goes on where a run was left, under its key if it had one; or the recorded result of a success.
 
     Raises `CodeChangedError`, `RunInProgressError` (also when it begins), `WorkflowValidationError`.
     """
@@ -108,7 +118,7 @@ def resumed(
     if state.parent_run_id is not None:
         raise ExecutionError(f"{run.run_id} belongs to {state.parent_run_id}: resume that one")
     if state.status == "success":
-        return recorded_result(state)
+        return Answered(recorded_result(state))
     if state.imported is not None:
         hint = "fork it: the fork shares its results and goes on from them"
         raise ExecutionError(
@@ -117,9 +127,12 @@ def resumed(
     with _ours(orchestrator.store, run) as found:
         if found.state.status == "success":  # somebody was faster
             orchestrator.store.open_runs.give_back(found.run_id, ended=True)
-            return recorded_result(found.state)
+            return Answered(recorded_result(found.state))
         compiled = compiled_cache.get(workflow or found.workflow())
-        return going_on(orchestrator, compiled, found, on_change, reserved=True)
+        execution = going_on(orchestrator, compiled, found, on_change, reserved=True)
+        key = executed_under(found.state)
+        granted = Once(orchestrator.store).claim_again(key, found.run_id) if key is not None else None
+        return execution if granted is None else ClaimedJob(execution, granted)
 
 
 def taken_over(orchestrator: Orchestrator, compiled: Compiled, run_id: str) -> Execution | None:
@@ -167,6 +180,6 @@ def going_on(
     """The execution itself; ``reserved``: nobody else can take it up. Raises `CodeChangedError`."""
     before = plan_resumption(run.states, run.run_id, compiled, on_change)
     before.reserved = reserved
-    if on_change == "error" and (changes := before.all_changes):
-        raise CodeChangedError(run.run_id, changes)
+    if on_change == "error" and before.changes:
+        raise CodeChangedError(run.run_id, [f"{step}: {what}" for step, what in before.changes.items()])
     return Execution(orchestrator, compiled, run.options(), run_id=run.run_id, before=before)

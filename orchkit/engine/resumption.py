@@ -45,6 +45,8 @@ class Resumption:
     """Those of them that are not run again, and why."""
     changed: dict[str, str] = field(default_factory=dict)
     """Steps whose code or definition is another one now, and what is different."""
+    changes: dict[str, str] = field(default_factory=dict)
+    """The same with those in sub-workflows, as ``sub / step``."""
     again: list[str] = field(default_factory=list)
     """Steps of which nothing counts that was done before, because of a change in or above them."""
     children: dict[str, Resumption] = field(default_factory=dict)
@@ -72,18 +74,8 @@ class Resumption:
     def facts(self) -> dict[str, Any]:
         """For the record: what is kept and what is not."""
         top = [step_id for step_id in self.kept if step_id in self.state.steps]
-        found = {"kept": top, "again": self.again, "in_doubt": self.in_doubt, "changed": self.changed}
+        found = {"kept": top, "again": self.again, "in_doubt": self.in_doubt, "changed": self.changes}
         return {name: value for name, value in found.items() if value}
-
-    @property
-    def all_changes(self) -> list[str]:
-        """Every change in words, those in sub-workflows too."""
-        below = [
-            f"{step_id} / {change}"
-            for step_id, child in self.children.items()
-            for change in child.all_changes
-        ]
-        return [f"{step_id}: {what}" for step_id, what in self.changed.items()] + below
 
     # --- what the execution asks -----------------------------------------------------------
 
@@ -128,7 +120,7 @@ class Resumption:
     def _rationale(self) -> str:
         how = f"it had ended {self.state.status}" if self.ended else "its process had ended"
         counts = {"kept": len(self.facts.get("kept", ()))}
-        counts |= {"changed": len(self.changed), "in doubt": len(self.in_doubt)}
+        counts |= {"changed": len(self.changes), "in doubt": len(self.in_doubt)}
         said = [f"{count} {what}" for what, count in counts.items() if count or what == "kept"]
         return f"{how}: {', '.join(said)}"
 
@@ -155,10 +147,17 @@ def plan_resumption(
         _note_changes(found, states, compiled, on_change)
     rerun = _to_run_again(found, compiled.plan, on_change)
     outputs = _outputs(found, compiled.plan, rerun, on_change)
+    below = found.children.items()
+    found.changes = found.changed | {
+        f"{step_id} / {name}": what for step_id, child in below for name, what in child.changes.items()
+    }
     for step in sorted(state.steps.values(), key=lambda step: step.finished_seq):
         _sort_in(found, step, compiled.plan, rerun, outputs)
     _leave(found, compiled.plan)
     _sort_children(found, compiled.plan, rerun)
+    begun = {step.step_id for step in state.steps.values() if step.scheduled_us is not None}
+    again = (rerun & begun) - found.children.keys()
+    found.again = [step_id for step_id in compiled.plan.order if step_id in again]
     if anew is None:
         going_on = set(found.runs())
         found.strays = [run for run in states.values() if run.open and run.run_id not in going_on]
@@ -225,7 +224,7 @@ def _to_run_again(found: Resumption, plan: Plan, on_change: OnChange) -> set[str
     """The steps whose results do not count: because of a change in or above them, or undone since."""
     first: set[str] = set()
     if on_change == "rerun":
-        first.update(found.changed, (name for name, child in found.children.items() if child.all_changes))
+        first.update(found.changed, (name for name, child in found.children.items() if child.changes))
     if found.anew:
         steps = found.state.steps
         first.update(step_id for step_id in plan.nodes if _succeeded(steps.get(f"compensate:{step_id}")))
@@ -289,8 +288,6 @@ def _sort_in(
         if node.undo is not None and node.undo.template is None and not step.parent:
             _remember_input(found, step)
         return
-    if again and step.scheduled_us is not None and not step.parent:
-        found.again.append(step.step_id)
     _note_attempts(found, step, forgiven=again or found.anew or step.status == "success")
 
 
@@ -345,12 +342,9 @@ def _leave(found: Resumption, plan: Plan) -> None:
 def _sort_children(found: Resumption, plan: Plan, rerun: set[str]) -> None:
     """Only where the input is the same can the run of a sub-workflow go on."""
     for step_id, child in list(found.children.items()):
-        changed = bool(child.all_changes)
-        new_input = step_id in rerun and (not changed or rerun.intersection(plan.nodes[step_id].after))
+        new_input = step_id in rerun and (not child.changes or rerun.intersection(plan.nodes[step_id].after))
         if step_id in found.kept or new_input:
             del found.children[step_id]
-        elif step_id in found.again:
-            found.again.remove(step_id)
 
 
 def recorded_step(step: StepState, output: Any) -> StepResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Unpack
 
 from orchkit.engine.compiled import Compiled, CompiledCache
@@ -17,7 +18,13 @@ from orchkit.engine.options import RunArguments, RunOptions, run_options
 from orchkit.engine.resume import load_run, resumed, taken_over
 from orchkit.engine.resumption import OnChange
 from orchkit.engine.verify import Verification, verify
-from orchkit.errors import DefinitionError, ExecutionError, ParameterError, Problem
+from orchkit.errors import (
+    DefinitionError,
+    DuplicateRequestError,
+    ExecutionError,
+    ParameterError,
+    Problem,
+)
 from orchkit.model.idempotency import IdempotencyKey
 from orchkit.model.request import Durability
 from orchkit.model.result import WorkflowResult
@@ -106,7 +113,7 @@ class WorkflowEngine:
         bound_to = workflow_input(codec.pack(dict(options.context), "context"), compiled.definition_hash)
         workflow = compiled.plan.workflow
         asked = Asked.of(workflow.name, key, bound_to, workflow.to_anonymous)
-        if (replay := Once(store).recorded(asked)) is not None:
+        if (replay := Once(store).recorded(asked, at_hand=True)) is not None:
             return Answered(replayed(store, replay))
 
         def go_on(run_id: str) -> Execution:
@@ -173,7 +180,8 @@ class WorkflowEngine:
             return handle.result()
         except KeyboardInterrupt:
             handle.cancel("interrupted by the user")
-            handle.result()
+            with suppress(DuplicateRequestError):  # it was another one that was waited for
+                handle.result()
             raise
 
     def resume(
@@ -202,8 +210,7 @@ class WorkflowEngine:
         if workflow is not None:
             _check_workflow(workflow)
         run = load_run(self.orchestrator.store, run_id)
-        found = resumed(self.orchestrator, self._compiled, run, on_change, workflow)
-        return self._begin(Answered(found) if isinstance(found, WorkflowResult) else found)
+        return self._begin(resumed(self.orchestrator, self._compiled, run, on_change, workflow))
 
     def fork(
         self,

@@ -107,13 +107,13 @@ class SingleRun:
         async def work(scope: StepScope) -> Any:
             return await perform(scope, before)
 
-        result = await run_step(recorder, single.step_id, single.name, single.input, work)
-        error = result.error or result.reason if not result.success else None
-        recorder.run_finished(result.status, error, store.clock.now_us() - self._started_us)
-        if granted is not None:
-            packed = codec.pack(result.output, "output") if result.success else None
-            text = packed and codec.dumps({"value": packed.value, "types": packed.notes})
-            Once(store).settle(granted.claim, result=text, error=error)
+        try:
+            result = await run_step(recorder, single.step_id, single.name, single.input, work)
+        except BaseException as error:  # Ctrl-C: it ends here, or its key would stay in flight
+            self._end(recorder, granted, StepResult(single.step_id, "cancelled", reason=type(error).__name__))
+            store.commit()
+            raise
+        self._end(recorder, granted, result)
         if result.status == "cancelled" or recorder.durability == "exit":
             store.commit()
         else:
@@ -122,6 +122,18 @@ class SingleRun:
         if result.status == "cancelled":
             raise asyncio.CancelledError(result.reason)
         return result
+
+    def _end(self, recorder: RunRecorder, granted: Granted | None, result: StepResult) -> None:
+        """Put the end on the record, and what it means for the key."""
+        error = result.error or result.reason if not result.success else None
+        text = None
+        if granted is not None and result.success:
+            packed = codec.pack(result.output, "output")
+            text = codec.dumps({"value": packed.value, "types": packed.notes})
+        with self._store.together():  # who finds the end on record finds also what was to come of it
+            recorder.run_finished(result.status, error, self._store.clock.now_us() - self._started_us)
+            if granted is not None:
+                Once(self._store).settle(granted.claim, result=text, error=error)
 
     def _begin(self, recorder: RunRecorder, granted: Granted | None) -> RunState | None:
         """Put the beginning on the record; the earlier state of a run that goes on."""

@@ -42,12 +42,18 @@ class FallbackOption(Record):
 class FallbackPolicy(Record):
     """Fallbacks, tried in order; the first that is for the error and does not fail itself counts."""
 
-    chain: tuple[FallbackOption, ...] = Field(min_length=1)
+    chain: tuple[FallbackOption, ...]
 
     @field_validator("chain", mode="before")
     @classmethod
     def _chain(cls, value: Any) -> Any:
         return tuple(map(_option, value)) if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.chain:
+            raise ValueError("a fallback needs at least one option")
+        return self
 
 
 def _option(value: Any) -> Any:

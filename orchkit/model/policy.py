@@ -106,6 +106,11 @@ class ReliabilityPolicy(Record):
         merged = {name: _changed(fields[name], changes[name]) for name in changes}
         return type(self).model_validate(fields | merged)
 
+    def for_operations(self, pattern: str = "default", **fields: Any) -> OperationPolicy:
+        """The same as the policy of operations: ``gateway().for_operations("mail.*", hooks=("audit",))``."""
+        parts: dict[str, Any] = {**self.parts, **fields}
+        return OperationPolicy(pattern=pattern, **parts)
+
     def explain(self) -> Explanation:
         """The worst case of one call: how long, how many calls, how much load; in words and numbers."""
         return explanation(self)

@@ -10,9 +10,9 @@ from typing import Any
 
 from orchkit.errors import StoreError
 from orchkit.model.fallback import FallbackOption
-from orchkit.registry.definition import load_target
 from orchkit.reliability.call import Call, Handler
 from orchkit.reliability.classify import error_message, error_name
+from orchkit.reliability.functions import load
 from orchkit.reliability.traits import traits_of
 
 Substitute = Callable[[Call, Exception], Awaitable[Any]]
@@ -39,9 +39,8 @@ def _value_of(value: Any) -> Substitute:
 
 def _function_of(option: FallbackOption) -> Substitute:
     async def ask(call: Call, error: Exception) -> Any:
-        named = option.function
-        function = load_target("fallback", named) if isinstance(named, str) else named
-        assert function is not None
+        assert option.function is not None
+        function = load("fallback", option.function)
         result = function(error) if _takes_one(function) else function()
         return await result if inspect.isawaitable(result) else result
 

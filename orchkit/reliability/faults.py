@@ -10,8 +10,8 @@ from typing import Any
 from orchkit.errors import InjectedFaultError, PolicyError
 from orchkit.model.limits import FaultPolicy
 from orchkit.model.reference import function_name
-from orchkit.registry.definition import load_target
 from orchkit.reliability.call import Call, Handler
+from orchkit.reliability.functions import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,7 @@ class Injector:
         """A new error to raise; `PolicyError` when the policy's cannot be made."""
         named = self.policy.error
         try:
-            make = load_target("error", named) if isinstance(named, str) else named
-            made = make(f"injected by {self.name!r} into attempt {attempt}")
+            made = load("error", named)(f"injected by {self.name!r} into attempt {attempt}")
         except Exception as broken:
             raise PolicyError(f"faults {self.name!r}", f"{function_name(named)}: {broken}") from broken
         return made if isinstance(made, Exception) else InjectedFaultError(str(made))

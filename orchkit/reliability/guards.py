@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchkit.clock import Clock, SystemClock
+from orchkit.errors import UnknownNameError
 from orchkit.model import event as ev
 from orchkit.model.breaker import BreakerPolicy
 from orchkit.model.budget import BudgetPolicy
@@ -33,6 +34,20 @@ class Breakers(Named[CircuitBreaker]):
         snapshot = shared.snapshot
         return shared.name, snapshot.state, snapshot.failures, shared.reopens_in(), shared.rejected
 
+    def __init__(self, make: Callable[[str, BreakerPolicy], CircuitBreaker], ledger: Ledger) -> None:
+        super().__init__(make)
+        self._ledger = ledger
+
+    def remembered(self) -> Sequence[str]:
+        """Those that are written down in the store."""
+        return self._ledger.names()
+
+    def revive(self, name: str) -> CircuitBreaker:
+        """One of those, with the usual settings until a call brings its own."""
+        if name not in self.remembered():
+            raise UnknownNameError(self.kind, name, self)
+        return self.get_or_make(name, BreakerPolicy(name=name))
+
     def force_open(self, name: str, reason: str | None = None) -> None:
         """Reject all calls until `reset` or `enable`."""
         self._taken(name).force_open(reason)
@@ -50,7 +65,7 @@ class Breakers(Named[CircuitBreaker]):
         self._taken(name).reset(reason)
 
     def _taken(self, name: str) -> CircuitBreaker:
-        return self[name] if name in self else self.get_or_make(name, BreakerPolicy(name=name))
+        return self._known.get(name) or self.get_or_make(name, BreakerPolicy(name=name))
 
 
 class Budgets(Named[Budget]):
@@ -109,7 +124,9 @@ class Guards:
     def __init__(self, store: Store | None = None, *, clock: Clock | None = None) -> None:
         self.clock = clock or (store.clock if store is not None else SystemClock())
         self._ledger: Ledger = NoLedger() if store is None else StoreLedger(store)
-        self.breakers = Breakers(lambda name, policy: CircuitBreaker(name, policy, self.clock, self._ledger))
+        self.breakers = Breakers(
+            lambda name, policy: CircuitBreaker(name, policy, self.clock, self._ledger), self._ledger
+        )
         self.budgets = Budgets(lambda name, policy: Budget(name, policy, self.clock, self._budget_reset))
         self.bulkheads = Bulkheads(Bulkhead)
         self.rate_limits = RateLimits(lambda name, policy: RateLimit(name, policy, self.clock))

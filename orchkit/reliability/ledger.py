@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -58,6 +58,10 @@ class Ledger(Protocol):
         """Put on disk what was noted outside of runs."""
         ...
 
+    def names(self) -> Sequence[str]:
+        """All breakers that are written down."""
+        ...
+
 
 class StoreLedger:
     """The ledger in the log of a store: a row per breaker, replaced by compare-and-set."""
@@ -71,7 +75,7 @@ class StoreLedger:
         record = self._store.get_state(KIND, name)
         return None if record is None else _stored(record.version, record.value)
 
-    def names(self) -> list[str]:
+    def names(self) -> Sequence[str]:
         """All breakers that are written down."""
         return [key for key, _, _ in self._store.list_state(KIND)]
 
@@ -112,6 +116,10 @@ class NoLedger:
 
     def commit(self) -> None:
         """Nothing to do."""
+
+    def names(self) -> Sequence[str]:
+        """None."""
+        return ()
 
 
 def _stored(version: int, value: Mapping[str, Any]) -> Stored:

@@ -50,21 +50,27 @@ class Named(Mapping[str, G], Displayable, Generic[G]):
                 found.adopt(policy)
             return found
 
+    def remembered(self) -> Sequence[str]:
+        """The names of those that no call of this process has used yet, but that there are."""
+        return ()
+
+    def revive(self, name: str) -> G:
+        """One of those."""
+        raise UnknownNameError(self.kind, name, self)
+
     def __getitem__(self, name: str) -> G:
-        """The one of this name; `UnknownNameError` when no call has used it yet."""
+        """The one of this name; `UnknownNameError` when there is none yet."""
         found = self._known.get(name)
-        if found is None:
-            raise UnknownNameError(self.kind, name, self._known)
-        return found
+        return self.revive(name) if found is None else found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._known
+        return name in self._known or name in self.remembered()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._known))
+        return iter(sorted({*self._known, *self.remembered()}))
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len({*self._known, *self.remembered()})
 
     def row(self, shared: G) -> Sequence[Any]:
         """One line of the table, in the order of ``columns``."""
@@ -77,7 +83,7 @@ class Named(Mapping[str, G], Displayable, Generic[G]):
         return pd.DataFrame([self.row(self[name]) for name in self], columns=list(self.columns))
 
     def __repr__(self) -> str:
-        if not self._known:
+        if not self:
             return f"<{type(self).__name__}: none used yet>"
         rows = [self.columns, *([_text(value) for value in self.row(self[name])] for name in self)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -12,8 +11,8 @@ from typing import Any
 from orchkit.model.backoff import base_delay
 from orchkit.model.reference import function_name
 from orchkit.model.retry import RetryPolicy
-from orchkit.registry.definition import load_target
 from orchkit.reliability.classify import error_name, error_text
+from orchkit.reliability.functions import load
 from orchkit.reliability.traits import first_fit, traits_of
 
 __all__ = ["NO_HINTS", "Hints", "RetryVerdict", "base_delay", "decide", "next_delay"]
@@ -50,17 +49,14 @@ def callable_wait(policy: RetryPolicy) -> bool:
 
 
 def _custom(policy: RetryPolicy, attempts: int) -> float:
-    seconds = _load("wait", policy.wait)(attempts)
+    assert policy.wait is not None
+    assert not isinstance(policy.wait, tuple)
+    seconds = load("wait", policy.wait)(attempts)
     if isinstance(seconds, timedelta):
         seconds = seconds.total_seconds()
     if not isinstance(seconds, int | float) or math.isnan(seconds) or seconds < 0:
         raise ValueError(f"wait({attempts}) gave {seconds!r}, which is no number of seconds")
     return min(policy.max_delay, float(seconds))
-
-
-def _load(what: str, function: Any) -> Callable[..., Any]:
-    loaded: Callable[..., Any] = load_target(what, function) if isinstance(function, str) else function
-    return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +134,7 @@ def _opinion(policy: RetryPolicy, error: Exception) -> _Opinion:
     if policy.classifier is None:
         return _Opinion()
     try:
-        said = _load("classifier", policy.classifier)(error)
+        said = load("classifier", policy.classifier)(error)
         return _understood(said)
     except Exception as broken:  # the error of the call is the one to raise; this one is on the record
         failure = f"{function_name(policy.classifier)} failed: {error_text(broken)}"

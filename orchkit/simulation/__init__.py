@@ -8,8 +8,12 @@ Fault models, each for one tool or for all (``"*"``); several of them add up:
 - `Outages`: it is down at given times;
 - `SlowDowns`: it is slow at given times;
 - `Recorded`: calls behave like attempts on record, drawn at random.
+
+Models of your own have one method, ``start(luck)``, that gives a function of a `SimulatedCall`; see
+`FaultModel` and `Luck`.
 """
 
+from orchkit.simulation.luck import Luck, SimulatedCall
 from orchkit.simulation.models import (
     Behaviour,
     Bursts,
@@ -21,7 +25,8 @@ from orchkit.simulation.models import (
     SimulatedError,
     SlowDowns,
 )
-from orchkit.simulation.simulate import Simulation, simulate
+from orchkit.simulation.result import Simulation
+from orchkit.simulation.simulate import simulate
 
 __all__ = [
     "Behaviour",
@@ -29,8 +34,10 @@ __all__ = [
     "Failures",
     "FaultModel",
     "Latency",
+    "Luck",
     "Outages",
     "Recorded",
+    "SimulatedCall",
     "SimulatedError",
     "Simulation",
     "SlowDowns",

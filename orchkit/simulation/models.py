@@ -7,10 +7,11 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from random import Random
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchkit.errors import ExecutionError, ParameterError, Problem
+from orchkit.simulation.luck import Luck, SimulatedCall
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +39,19 @@ class Behaviour:
         return Behaviour(self.duration_s + other.duration_s, other.error)
 
 
-Draw = Callable[[float], Behaviour]
-"""The behaviour of a call that begins so many seconds after the beginning of the simulation."""
+Draw = Callable[[SimulatedCall], Behaviour]
+"""How a call behaves."""
 
 
 class FaultModel(Protocol):
     """How calls of a service behave."""
 
-    def start(self, rng: Random) -> Draw:
-        """Begin a simulation: all that is random comes from ``rng``, so the same seed gives the same."""
+    def start(self, luck: Luck) -> Draw:
+        """Begin a simulation. All that is random comes from ``luck``: the same seed gives the same world.
+
+        What a call does may depend on the call (`Luck.uniform`) and on when it begins, with a sequence
+        (`Luck.course`) for what goes on at its own pace; but not on which calls were made before.
+        """
         ...
 
 
@@ -63,9 +68,9 @@ class Latency:
     def __post_init__(self) -> None:
         _check("Latency", median=(self.median, 0, math.inf), sigma=(self.sigma, 0, math.inf))
 
-    def start(self, rng: Random) -> Draw:
+    def start(self, luck: Luck) -> Draw:
         """See `FaultModel`."""
-        return lambda _: Behaviour(self.median * math.exp(rng.gauss(0.0, self.sigma)))
+        return lambda call: Behaviour(self.median * math.exp(self.sigma * luck.normal(call)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,13 @@ class Failures:
 
     def __post_init__(self) -> None:
         _check("Failures", rate=(self.rate, 0, 1), after=(self.after, 0, math.inf))
+        error_of(self.error)
 
-    def start(self, rng: Random) -> Draw:
+    def start(self, luck: Luck) -> Draw:
         """See `FaultModel`."""
-        return lambda _: _failing(self.error, self.after) if rng.random() < self.rate else Behaviour()
+        return lambda call: (
+            _failing(self.error, self.after) if luck.uniform(call) < self.rate else Behaviour()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +107,22 @@ class Bursts:
 
     def __post_init__(self) -> None:
         positive = (math.ulp(0.0), math.inf)
-        _check("Bursts", up=(self.up, *positive), down=(self.down, *positive), rate=(self.rate, 0, 1))
+        rates = {"rate": (self.rate, 0, 1), "after": (self.after, 0, math.inf)}
+        _check("Bursts", up=(self.up, *positive), down=(self.down, *positive), **rates)
+        error_of(self.error)
 
-    def start(self, rng: Random) -> Draw:
+    def start(self, luck: Luck) -> Draw:
         """See `FaultModel`."""
+        course = luck.course()
         changes = [0.0]  # up from here, down from the next, and so on
-        course = Random(rng.random())  # noqa: S311 - its course does not depend on who calls when
 
-        def draw(at: float) -> Behaviour:
-            while changes[-1] <= at:
+        def draw(call: SimulatedCall) -> Behaviour:
+            while changes[-1] <= call.at:
                 mean = self.up if len(changes) % 2 else self.down
                 changes.append(changes[-1] + course.expovariate(1 / mean))
-            is_down = bisect_right(changes, at) % 2 == 0
-            fails = rng.random() < self.rate  # drawn in any case, so that the numbers stay in step
-            return _failing(self.error, self.after) if is_down and fails else Behaviour()
+            is_down = bisect_right(changes, call.at) % 2 == 0
+            fails = is_down and luck.uniform(call) < self.rate
+            return _failing(self.error, self.after) if fails else Behaviour()
 
         return draw
 
@@ -131,14 +141,14 @@ class Outages:
     def __post_init__(self) -> None:
         _check("Outages", rate=(self.rate, 0, 1), after=(self.after, 0, math.inf))
         _check_windows("Outages", self.windows, self.every)
+        error_of(self.error)
 
-    def start(self, rng: Random) -> Draw:
+    def start(self, luck: Luck) -> Draw:
         """See `FaultModel`."""
 
-        def draw(at: float) -> Behaviour:
-            fails = rng.random() < self.rate
-            inside = _within(self.windows, self.every, at)
-            return _failing(self.error, self.after) if inside and fails else Behaviour()
+        def draw(call: SimulatedCall) -> Behaviour:
+            fails = _within(self.windows, self.every, call.at) and luck.uniform(call) < self.rate
+            return _failing(self.error, self.after) if fails else Behaviour()
 
         return draw
 
@@ -155,9 +165,9 @@ class SlowDowns:
         _check("SlowDowns", extra=(self.extra, 0, math.inf))
         _check_windows("SlowDowns", self.windows, self.every)
 
-    def start(self, rng: Random) -> Draw:
+    def start(self, luck: Luck) -> Draw:
         """See `FaultModel`."""
-        return lambda at: Behaviour(self.extra if _within(self.windows, self.every, at) else 0.0)
+        return lambda call: Behaviour(self.extra if _within(self.windows, self.every, call.at) else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +180,7 @@ class Recorded:
     """
 
     attempts: pd.DataFrame
-    _drawn: tuple[Behaviour, ...] = field(init=False, repr=False, default=())
+    _drawn: tuple[tuple[float, str | None], ...] = field(init=False, repr=False, default=())
 
     def __post_init__(self) -> None:
         missing = {"status", "duration_ms", "error_type"} - set(self.attempts.columns)
@@ -183,26 +193,35 @@ class Recorded:
         rows = zip(ended.status, ended.duration_ms, ended.error_type, strict=True)
         object.__setattr__(self, "_drawn", tuple(_recorded(*row) for row in rows))
 
-    def start(self, rng: Random) -> Draw:
+    def start(self, luck: Luck) -> Draw:
         """See `FaultModel`."""
-        return lambda _: rng.choice(self._drawn)
+        drawn = self._drawn
+
+        def draw(call: SimulatedCall) -> Behaviour:
+            seconds, kind = drawn[int(luck.uniform(call) * len(drawn))]
+            return Behaviour(seconds) if kind is None else _failing(kind, seconds)
+
+        return draw
 
 
-def _recorded(status: str, duration_ms: float, error_type: Any) -> Behaviour:
+def _recorded(status: str, duration_ms: float, error_type: Any) -> tuple[float, str | None]:
+    """How many seconds an attempt took, and how it failed."""
     if status == "success":
-        return Behaviour(duration_ms / 1000)
-    named = error_type if isinstance(error_type, str) and error_type else "TimeoutError"
-    return _failing(named, duration_ms / 1000)
+        return duration_ms / 1000, None
+    known = status != "timeout" and isinstance(error_type, str) and error_type
+    return duration_ms / 1000, error_type if known else "TimeoutError"
 
 
-def together(models: Iterable[FaultModel], rng: Random) -> Draw:
+def together(models: Iterable[FaultModel], luck: Luck) -> Draw:
     """The behaviour of a call under several models, in their order."""
-    draws = [model.start(Random(rng.random())) for model in models]  # noqa: S311 - to be repeated
+    draws = [model.start(luck.below(number)) for number, model in enumerate(models)]
 
-    def draw(at: float) -> Behaviour:
+    def draw(call: SimulatedCall) -> Behaviour:
         whole = Behaviour()
-        for behaviour in [one(at) for one in draws]:  # all are drawn, so that the numbers stay in step
-            whole = whole.then(behaviour)
+        for one in draws:
+            whole = whole.then(one(call))
+            if whole.error is not None:
+                break
         return whole
 
     return draw
@@ -222,11 +241,15 @@ def error_of(kind: ErrorKind) -> Exception:
         raise ParameterError("fault model", [problem]) from error
 
 
+@lru_cache(maxsize=1_000)
 def _class_named(name: str) -> type[Exception]:
+    """The class of this name; one of the name that policies and records know is made where there is none."""
     found = getattr(builtins, name, None)
     if isinstance(found, type) and issubclass(found, Exception):
         return found
-    return type(name, (SimulatedError,), {})
+    module, _, bare = name.rpartition(".")
+    # Our own stand bare on the record.
+    return type(bare, (SimulatedError,), {"__module__": module or "orchkit.errors"})
 
 
 def _within(windows: Sequence[Window], every: float | None, at: float) -> bool:
@@ -244,13 +267,18 @@ def _check(model: str, **bounds: tuple[Any, float, float]) -> None:
         raise ParameterError(model, problems)
 
 
+def _is_window(start: Any, duration: Any) -> bool:
+    numbers = isinstance(start, int | float) and isinstance(duration, int | float)
+    return numbers and 0 <= start < math.inf and duration > 0
+
+
 def _check_windows(model: str, windows: Sequence[Any], every: float | None) -> None:
     problems = [
         Problem(f"windows[{place}]", f"expected (start, duration) in seconds, got {window!r}")
         for place, window in enumerate(windows)
-        if not (isinstance(window, tuple | list) and len(window) == 2 and window[0] >= 0 and window[1] > 0)
+        if not (isinstance(window, tuple | list) and len(window) == 2 and _is_window(*window))
     ]
-    if every is not None and not problems and every < max(sum(window) for window in windows):
+    if every is not None and not problems and every < max(map(sum, windows), default=math.ulp(0.0)):
         problems.append(Problem("every", f"{every:g} s is shorter than the windows reach"))
     if problems:
         raise ParameterError(model, problems)

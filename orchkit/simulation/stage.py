@@ -2,134 +2,202 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
-from random import Random
 from typing import Any
 
-from orchkit.clock import Clock
 from orchkit.engine.dispatch import Operation, Orchestrator
-from orchkit.engine.plan import Plan, compile_plan
-from orchkit.engine.recorder import current_scope
-from orchkit.engine.validation import check
-from orchkit.errors import ParameterError, Problem, WorkflowValidationError
-from orchkit.model.workflow import Workflow
+from orchkit.engine.execution import Execution
+from orchkit.engine.policies import PolicyEngine
+from orchkit.engine.recorder import StepScope, current_scope
+from orchkit.model.fallback import FallbackOption, FallbackPolicy
+from orchkit.model.policy import NO_POLICY, ReliabilityPolicy
+from orchkit.model.request import Request, Response
+from orchkit.model.result import WorkflowResult
+from orchkit.registry.definition import MethodDefinition
 from orchkit.registry.registry import Registry
 from orchkit.registry.target import Target
-from orchkit.simulation.models import Draw, FaultModel, together
+from orchkit.reliability.call import Call
+from orchkit.reliability.fallback import Substitute
+from orchkit.simulation.cast import EVERYTHING, Cast, names_of_option, step_name
+from orchkit.simulation.luck import Luck, SimulatedCall, StepLuck
+from orchkit.simulation.models import Draw, together
+from orchkit.store.store import Store
+from orchkit.testing.clock import FakeClock
 
-EVERYTHING = "*"
+Body = Callable[[Mapping[str, Any]], Awaitable[Any]]
+
+_place: ContextVar[tuple[int, str]] = ContextVar("orchkit_simulated_place")
+"""The number of the run, and the steps above: ``notify/`` in the sub-workflow of a step."""
+_given: ContextVar[Mapping[str, Any]] = ContextVar("orchkit_simulated_given")
+"""The parameters of the step that is running."""
+
+
+class PlayedExecution(Execution):
+    """A run, or one below it, that knows its place in the simulation."""
+
+    async def run(self) -> WorkflowResult:
+        """See `Execution.run`."""
+        number, path = _place.get((0, ""))
+        simulated, step_id = self.options.simulated, self.options.parent_step_id
+        place = (number if simulated is None else simulated["number"], f"{path}{step_id}/" if step_id else "")
+        token = _place.set(place)
+        try:
+            return await super().run()
+        finally:
+            _place.reset(token)
 
 
 class Stage(Orchestrator):
     """An orchestrator whose operations behave as fault models say, and give the outputs that were given."""
 
-    def play(
-        self,
-        faults: Mapping[str, Sequence[FaultModel]],
-        outputs: Mapping[str, Any],
-        called: frozenset[str],
-        seed: int,
+    def __init__(
+        self, cast: Cast, clock: FakeClock, store: Store, registry: Registry, policies: PolicyEngine
     ) -> None:
-        """Say how it is to be; before anything is run."""
-        self._faults, self._outputs, self._called, self._seed = faults, outputs, called, seed
+        luck = Luck("jitter", cast.seed)
+        super().__init__(
+            policy_engine=policies,
+            registry=_Served(registry, cast),
+            store=store,
+            rng=StepLuck(luck, lambda: (*_place.get(), _step())),
+        )
+        self._cast, self._clock = cast, clock
         self._draws: dict[str, Draw] = {}
-        self._started = self.clock.monotonic()
 
-    def prepare(self, target: Target, **options: Any) -> Operation:
-        """The same with a body that is played."""
-        operation = super().prepare(target, **options)
-        draw = self._draw_of(target.name)
-        body = _played(self.clock, self._started, draw, self._output_of(operation))
-        return replace(operation, body=body, in_thread=False)
+    def prepare(
+        self,
+        target: Target,
+        *,
+        policy: ReliabilityPolicy = NO_POLICY,
+        executor: str | None = None,
+        **more: Any,
+    ) -> Operation:
+        """The same with a body that is played, and fallbacks that are."""
+        # What is called blocks nothing but the simulation: virtual time stands still meanwhile.
+        own, fallback = policy, policy.over(self.policies.choose(target.method.operation).policy).fallback
+        if fallback is not None:
+            policy = ReliabilityPolicy(fallback=self._played_fallback(fallback, target.name)).over(policy)
+        operation = super().prepare(target, policy=policy, executor="inline", **more)
+        overrides = tuple(
+            name for name in operation.overrides if name != "fallback" or own.fallback is not None
+        )
+        body = self._played(target.name, operation.body)
+        return replace(operation, body=body, in_thread=False, overrides=overrides)
+
+    async def perform(
+        self, operation: Operation, request: Request, params: Mapping[str, Any], scope: StepScope
+    ) -> Response:
+        """See `Orchestrator.perform`."""
+        token = _given.set(params)
+        try:
+            return await super().perform(operation, request, params, scope)
+        finally:
+            _given.reset(token)
+
+    # --- calls -------------------------------------------------------------------------------
+
+    def _played(self, tool: str, real: Body, *, attempt: int | None = None) -> Body:
+        """What a call does: it takes its time and fails, as the models say, or gives its output.
+
+        ``attempt``: 0 for the tool of a fallback, which makes no attempts.
+        """
+        draw, clock, called = self._draw_of(tool), self._clock, self._cast.called
+
+        async def body(kwargs: Mapping[str, Any]) -> Any:
+            behaviour = draw(_this_call(clock.monotonic(), attempt))
+            if behaviour.duration_s > 0:
+                await clock.sleep(behaviour.duration_s)
+            if behaviour.error is not None:
+                raise behaviour.error
+            names = _step_names() if attempt is None else ()
+            if tool in called or not called.isdisjoint(names):
+                with clock.busy():
+                    return await real(kwargs)
+            return await self._output((*names, tool, *_step_names()), kwargs)
+
+        return body
 
     def _draw_of(self, tool: str) -> Draw:
         """One course of things for each tool, whichever steps call it."""
         draw = self._draws.get(tool)
         if draw is None:
-            models = self._faults.get(tool, self._faults.get(EVERYTHING, ()))
-            draw = self._draws[tool] = together(models, Random(f"{self._seed} {tool}"))  # noqa: S311 - to be repeated
+            models = self._cast.faults.get(tool, self._cast.faults.get(EVERYTHING, ()))
+            draw = self._draws[tool] = together(models, Luck("world", self._cast.seed, tool))
         return draw
 
-    def _output_of(self, operation: Operation) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
-        outputs, tool = self._outputs, operation.target.name
+    async def _output(self, names: tuple[str, ...], kwargs: Mapping[str, Any]) -> Any:
+        outputs = self._cast.outputs
+        output = next((outputs[name] for name in names if name in outputs), None)
+        if not callable(output):
+            return output
+        with self._clock.busy():
+            result = output(**kwargs)
+            return await result if inspect.isawaitable(result) else result
 
-        async def given(kwargs: Mapping[str, Any]) -> Any:
-            step_id = _step_id()
-            if step_id in self._called or tool in self._called:
-                return await operation.body(kwargs)
-            output = outputs.get(step_id, outputs.get(tool))
-            return output(**kwargs) if callable(output) else output
+    # --- fallbacks ---------------------------------------------------------------------------
 
-        return given
+    def _substitute(self, option: FallbackOption) -> Substitute:
+        """The tool of a fallback is a service like any other."""
+        real, target = super()._substitute(option), self.registry.resolve(option.tool or "")
+
+        async def call_tool(call: Call, error: Exception) -> Any:
+            async def really(kwargs: Mapping[str, Any]) -> Any:
+                return await real(call, error)
+
+            given = call.arguments or {} if option.params is None else option.params
+            params = self.registry.validate(target, given)
+            return await self._played(target.name, really, attempt=0)(params)
+
+        return call_tool
+
+    def _played_fallback(self, fallback: FallbackPolicy, tool: str) -> FallbackPolicy:
+        """Functions that are not called are replaced by others that go by their names."""
+        chain = (
+            option
+            if option.function is None or not self._cast.called.isdisjoint(names_of_option(option))
+            else self._played_option(option, tool)
+            for option in fallback.chain
+        )
+        return FallbackPolicy(chain=tuple(chain))
+
+    def _played_option(self, option: FallbackOption, tool: str) -> FallbackOption:
+        names = names_of_option(option)
+
+        async def played(error: Exception) -> Any:
+            return await self._output((*names, *_step_names(), tool), _given.get())
+
+        played.__module__, _, played.__qualname__ = names[0].rpartition(":")
+        return option.model_copy(update={"function": played})
 
 
-def _played(
-    clock: Clock, started: float, draw: Draw, output: Callable[[Mapping[str, Any]], Awaitable[Any]]
-) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
-    async def body(kwargs: Mapping[str, Any]) -> Any:
-        behaviour = draw(clock.monotonic() - started)
-        if behaviour.duration_s > 0:
-            await clock.sleep(behaviour.duration_s)
-        if behaviour.error is not None:
-            raise behaviour.error
-        return await output(kwargs)
+class _Served(Registry):
+    """The registry of a simulation: services are made for nobody but functions that are called."""
 
-    return body
+    def __init__(self, parent: Registry, cast: Cast) -> None:
+        super().__init__(parent=parent)
+        self._cast = cast
+
+    def inject(self, method: MethodDefinition) -> Mapping[str, object]:
+        """See `Registry.inject`."""
+        return super().inject(method) if method.name in self._cast.called_methods else {}
 
 
-def _step_id() -> str:
+def _step() -> str:
     scope = current_scope.get()
-    return ((scope.step_id if scope else None) or "").partition("[")[0]
+    return (scope.step_id if scope is not None else None) or ""
 
 
-def check_cast(
-    workflow: Workflow,
-    registry: Registry,
-    faults: Mapping[str, Sequence[FaultModel]],
-    outputs: Mapping[str, Any],
-    called: frozenset[str],
-) -> None:
-    """Raise what is wrong with it, all at once.
-
-    `WorkflowValidationError`; `ParameterError` naming every output that is needed and not given, and every
-    name that means nothing.
-    """
-    problems = check(workflow, registry)
-    if problems:
-        raise WorkflowValidationError(workflow.name, problems)
-    plan = compile_plan(workflow, registry)
-    names = _names(plan)
-    found = [
-        Problem(where, f"no step or tool is called {name!r}", f"there are {', '.join(sorted(names))}")
-        for where, given in (("faults", faults), ("outputs", outputs), ("call", called))
-        for name in given
-        if name not in names and name != EVERYTHING
-    ]
-    found += _missing(plan, outputs, called)
-    if found:
-        raise ParameterError("simulate", found)
+def _step_names() -> tuple[str, ...]:
+    """What the running step may be called: in full, without the steps above, without its index."""
+    step_id, (_, path) = _step(), _place.get()
+    return f"{path}{step_id}", f"{path}{step_name(step_id)}", step_id, step_name(step_id)
 
 
-def _names(plan: Plan) -> set[str]:
-    names: set[str] = set()
-    for step_id, node in plan.nodes.items():
-        names |= {step_id}
-        names |= {node.target.name} if node.target is not None else set()
-        names |= {node.undo.target.name} if node.undo is not None else set()
-        names |= _names(node.sub_plan) if node.sub_plan is not None else set()
-    return names
-
-
-def _missing(plan: Plan, outputs: Mapping[str, Any], called: frozenset[str]) -> list[Problem]:
-    needed = {step_id for node in plan.nodes.values() for step_id in node.needs_output}
-    problems = []
-    for step_id, node in plan.nodes.items():
-        if node.sub_plan is not None:
-            problems += _missing(node.sub_plan, outputs, called)
-        elif step_id in needed and node.target is not None:
-            known = {*outputs, *called}
-            if not known & {step_id, node.target.name}:
-                hint = "give it in outputs=, take those of a recorded run with like=, or name it in call="
-                problems.append(Problem(f"step {step_id!r}", "other steps use its output", hint))
-    return problems
+def _this_call(at: float, attempt: int | None) -> SimulatedCall:
+    number, path = _place.get()
+    if attempt is None:
+        scope = current_scope.get()
+        attempt = scope.attempt if scope is not None else None
+    return SimulatedCall(at, number, f"{path}{_step()}", attempt or 0)

@@ -121,9 +121,7 @@ class Holdings:
 
     def give_up(self, *tokens: str) -> None:
         """Let go of what is not done, so that others, too, may go on with it."""
-        rows = [row for token in tokens if (row := self.let_go(token)) is not None]
-        if rows:
-            self._write(0, rows)
+        self._write(0, [row for token in tokens if (row := self.let_go(token)) is not None])
 
     def is_held(self, token: str, process: Process, lease_us: int) -> bool:
         """Whether a row is being worked on.
@@ -147,8 +145,9 @@ class Holdings:
     def _write(self, lease_us: int, rows: list[tuple[Any, ...]]) -> None:
         # What fails (on a full disk, say) is made up for by the next renewal, long before a lease is over;
         # and what could not be given up is given up when this process ends.
-        with suppress(StoreError), self._log.exclusive() as connection:
-            connection.executemany(self._set, [(lease_us, *row) for row in rows])
+        if rows:
+            with suppress(StoreError), self._log.exclusive() as connection:
+                connection.executemany(self._set, [(lease_us, *row) for row in rows])
 
     def close(self) -> None:
         """Give up what is left, which could not be finished in a store that is closed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from orchkit.clock import Clock
@@ -12,6 +13,8 @@ from orchkit.store.holdings import Holdings, Renewer, Surroundings
 from orchkit.store.log import Row, SqliteLog
 from orchkit.store.process import Process
 
+AHEAD_S = 5.0
+"""Who takes over a claim whose lease is over finds that of its run, begun a moment later, over as well."""
 _COLUMNS = "run_id, kind, name, parent_run_id, pid, host, born, started_us, lease_us"
 _READ = f"SELECT {_COLUMNS} FROM open_run"  # noqa: S608 - only names of ours
 _WRITE = f"INSERT OR REPLACE INTO open_run ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -51,7 +54,9 @@ class OpenRuns:
     ) -> None:
         self._log, self._clock = log, clock
         self._renewer = renewer or Renewer()
-        self._holdings = Holdings(log, clock, self._renewer, "open_run", _MINE, around or Surroundings())
+        around = around or Surroundings()
+        around = replace(around, lease_s=around.lease_s - AHEAD_S)
+        self._holdings = Holdings(log, clock, self._renewer, "open_run", _MINE, around)
 
     def begin(self, run_id: str, kind: str, name: str, parent_run_id: str | None = None) -> None:
         """A run begins with the events that are buffered now."""

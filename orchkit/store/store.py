@@ -75,8 +75,8 @@ class Store:
             began_after = self._last_recorded()
         self.log = make_log(self.log_path, clock=self.clock, first_after=self._last_recorded)
         renewer = Renewer()
-        self.claims = Claims(self.log, self.clock, renewer=renewer)
-        self.open_runs = OpenRuns(self.log, self.clock, renewer=renewer)
+        self._claims = Claims(self.log, self.clock, renewer=renewer)
+        self._open_runs = OpenRuns(self.log, self.clock, renewer=renewer)
         self._lease = Lease(self.log, "history", self.clock) if self.path else None
         self.history = History(self.path, self._lease, timeout_s=busy_timeout_s)
         self._ingest = Ingest(self.log, self.history)
@@ -92,10 +92,22 @@ class Store:
         self._close_lock = threading.Lock()
         self._closed = False
         with suppress(StoreError):  # what cannot be removed now (the disk is full, say) can wait
-            self.claims.remove_expired()
+            self._claims.remove_expired()
         _close_at_exit(self)
         if began_after > 0:
             warnings.warn(f"{self.log_path} {_NEW_LOG.format(began_after)}{self.log.left_over}", stacklevel=2)
+
+    @property
+    def claims(self) -> Claims:
+        """Its idempotency keys."""
+        self._check_process()
+        return self._claims
+
+    @property
+    def open_runs(self) -> OpenRuns:
+        """Its runs that have not ended."""
+        self._check_process()
+        return self._open_runs
 
     @property
     def log_path(self) -> Path | None:
@@ -307,8 +319,8 @@ class Store:
                     with suppress(StoreBusyError):
                         self._ingest.run()
             finally:
-                self.claims.close()
-                self.open_runs.close()
+                self._claims.close()
+                self._open_runs.close()
                 self._housekeeper.stop()
                 self.history.close()
                 self.log.close()
@@ -316,8 +328,8 @@ class Store:
     def _move_on(self) -> None:
         """Save what only a log holds that was deleted or replaced under us."""
         self.log.abandon()
-        self.claims.close()
-        self.open_runs.close()
+        self._claims.close()
+        self._open_runs.close()
         count = self.log.move_on(self._ingest.watermark, self._last_recorded)
         warnings.warn(
             f"{self.log_path} was deleted or replaced while it was open: what only it held was put into the "

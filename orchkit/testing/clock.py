@@ -168,6 +168,23 @@ class FakeClock(Clock):
         """
         return _HoldingThreads(self, limit)
 
+    def jump(self) -> bool:
+        """Move on to the next moment that somebody sleeps until, and wake them; on the thread of their loop.
+
+        For who knows better than the clock when everybody is waiting. False, and nothing happens, when
+        nobody sleeps or somebody is `busy`.
+        """
+        with self._lock:
+            while self._sleepers and self._sleepers[0].gone:
+                heappop(self._sleepers)
+            if self._busy or not self._sleepers:
+                return False
+            self._touched += 1
+            due = self._move_to(self._sleepers[0].deadline_ns)
+        for sleeper in due:
+            sleeper.wake()
+        return True
+
     def _alarm(self, duration_ns: int) -> asyncio.Future[None]:
         self._touched += 1
         loop = asyncio.get_running_loop()

@@ -37,7 +37,11 @@ class Record(frames.Readable, Protocol):
     """The read side of a store."""
 
     clock: Clock
-    open_runs: OpenRuns
+
+    @property
+    def open_runs(self) -> OpenRuns:
+        """Its runs that have not ended."""
+        ...
 
     def query(self, query: str, params: Any = None) -> list[tuple[Any, ...]]:
         """Rows as tuples."""

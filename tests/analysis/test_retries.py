@@ -169,6 +169,21 @@ def test_kit_store_run_and_dataframe_give_the_same_answer(
     pd.testing.assert_frame_equal(question(kit, runs=[run.id]), wanted)
 
 
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
+def test_counting_is_done_where_the_records_lie(question: Callable[..., pd.DataFrame], kit: ok.Kit) -> None:
+    """Nothing leaves the store but the rows of the answer."""
+    fetched = []
+
+    class Watched:
+        def sql(self, query: str, params: Any = None) -> pd.DataFrame:
+            answer = kit.sql(query, params)
+            fetched.append(len(answer))
+            return answer
+
+    answer = question(Watched(), origins=["live", "imported", "simulated"])
+    assert fetched == [len(answer)]
+
+
 # --- which runs ----------------------------------------------------------------------------
 
 
@@ -211,8 +226,8 @@ def test_attempts_with_injected_faults_can_be_left_out(
     assert len(retries.waits(store, include_injected=False)) == 0
 
 
-def test_single_operations_are_steps_of_their_own() -> None:
-    """An operation that was dispatched alone has no step; its tool is what the operation is called."""
+def test_attempts_of_no_step_are_those_of_their_run() -> None:
+    """Without a step, all attempts of a run are one call, and its tool is what the run is called."""
     attempts = pd.DataFrame(
         {
             "run_id": ["r1", "r2"],

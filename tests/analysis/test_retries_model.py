@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,9 +168,15 @@ def framed(steps: Iterable[Step]) -> tuple[pd.DataFrame, pd.DataFrame]:
 # --- the reference -------------------------------------------------------------------------
 
 
-def chosen(steps: Iterable[Step], selection: Selection) -> list[Step]:
+def origins_of(steps: Iterable[Step], selection: Selection) -> Collection[str]:
+    """The origins that count: what was simulated does by default where there is nothing else."""
+    alone = all(step.origin == "simulated" for step in steps)
+    return selection.get("origins", ALL if alone else ("live", "imported"))
+
+
+def chosen(steps: Sequence[Step], selection: Selection) -> list[Step]:
     """The steps with the attempts that count."""
-    origins = selection.get("origins", ("live", "imported"))
+    origins = origins_of(steps, selection)
     kept = []
     for step in steps:
         left = [one for one in step.tries if selection.get("include_injected", True) or not one.injected]
@@ -400,7 +406,7 @@ def both(steps: list[Step], selection: Selection, check: Callable[..., None]) ->
     wanted = chosen(steps, selection)
     with stored(steps) as store:
         check(store, selection, {}, wanted)
-    origins = selection.get("origins", ("live", "imported"))
+    origins = origins_of(steps, selection)
     attempts, decisions = framed(step for step in steps if step.origin in origins)
     of_frame: Selection = {"include_injected": selection.get("include_injected", True)}
     check(attempts, of_frame, {"decisions": decisions}, wanted)

@@ -110,7 +110,7 @@ def test_the_json_of_a_run(flow: Flow, orchkit: Orchkit, folder: Path) -> None:
     result = json.loads(answer.stdout)
     assert set(result) == {
         "run_id", "name", "status", "error", "started_at", "finished_at", "duration_ms", "user_id", "store",
-        "steps",
+        "replayed", "steps",
     }  # fmt: skip
     assert (result["user_id"], result["store"]) == ("u_7", str(folder / "runs.duckdb"))
     assert [step["output"] for step in result["steps"]] == [7, "judged"]

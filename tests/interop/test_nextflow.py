@@ -111,8 +111,11 @@ def test_events_are_in_the_order_of_time(run: ok.Run) -> None:
     """The record can be played from its begin to its end."""
     events = run.events()
     assert events.ts.is_monotonic_increasing
-    assert events.kind.iloc[0] == "run.started"
-    assert events.kind.iloc[-1] == "run.finished"
+    assert [events.kind.iloc[place] for place in (0, -2, -1)] == [
+        "run.started",
+        "run.finished",
+        "run.imported",
+    ]
 
 
 def test_steps_are_called_after_process_and_tag(run: ok.Run, rows: pd.DataFrame) -> None:
@@ -148,7 +151,15 @@ def test_the_run_says_that_it_was_imported(run: ok.Run, path: Path) -> None:
     assert started["imported"]["file"] == path.name
     assert len(started["imported"]["hash"]) == 64
     assert not {"pid", "host"} & started.keys()
+    assert run.events().payload.iloc[-1] == started["imported"]
     assert (run.status, run.cut_off, run.name) == ("success", False, path.stem)
+
+
+def test_the_table_of_runs_says_so_too(kit: ok.Kit, run: ok.Run) -> None:
+    """It counts neither as one that goes on here nor as one that can be taken up."""
+    (row,) = kit.runs.frame().to_dict("records")
+    assert (row["run_id"], row["imported"], row["status"]) == (run.id, True, "success")
+    assert row["duration_ms"] == run.duration_ms
 
 
 def test_loading_it_again_adds_nothing(run: ok.Run, kit: ok.Kit, path: Path, tmp_path: Path) -> None:
@@ -175,6 +186,7 @@ def test_two_loads_at_once_make_one_run(path: Path, tmp_path: Path) -> None:
             "SELECT kind, count(*) FROM event WHERE kind LIKE 'run.%' GROUP BY 1 ORDER BY 1"
         ) == [
             ("run.finished", 1),
+            ("run.imported", 1),
             ("run.started", 1),
         ]
         assert one.query("SELECT count(*) FROM attempts") == [(1368,)]
@@ -192,9 +204,10 @@ def test_a_load_that_was_killed_is_taken_up(path: Path, run: ok.Run, written: in
             store.log.append(event, durable=True)
         store.commit()
         assert nextflow.load_trace(path, store) == run.id
-        pd.testing.assert_frame_equal(
-            ok.Run(store, run.id).events().drop(columns="seq"), run.events().drop(columns="seq")
-        )
+        ours, wanted = (one.events().drop(columns="seq") for one in (ok.Run(store, run.id), run))
+        # The last one says when it was imported.
+        pd.testing.assert_frame_equal(ours.head(-1), wanted.head(-1))
+        assert ours.payload.iloc[-1] == wanted.payload.iloc[-1]
 
 
 def test_it_shows_and_explains_itself(run: ok.Run) -> None:

@@ -430,6 +430,38 @@ def test_expired_keys_are_removed(world: World) -> None:
     assert world.store.query("SELECT count(*) FROM idempotency_keys") == [(6,)]
 
 
+def test_a_key_is_forgotten_before_its_time(world: World) -> None:
+    """One that is settled, or whose owner is gone, but never one that is worked on; the record stays."""
+    first, second = world.claims(FIRST), world.claims(SECOND)
+    claim = first.acquire(WANTED, "run_1").claim
+    assert not second.forget("key")
+    assert not first.forget("key")
+    assert world.settle(first, claim, COMPLETED, result="1")
+    assert second.forget("key")
+    assert second.find("key") is None
+    assert first.acquire(WANTED, "run_2").reason is None
+    world.stands[FIRST] = Standing.GONE
+    assert second.forget("key")
+    assert second.forget("none")
+    assert world.store.query("SELECT executions FROM idempotency_keys") == [(2,)]
+
+
+def test_which_keys_and_runs_still_count(world: World) -> None:
+    """What a sweep would forget is told before, and which runs are behind the other keys."""
+    first, second = world.claims(FIRST), world.claims(SECOND)
+    for key in ("settled", "working", "dead"):
+        claims = second if key == "dead" else first
+        claim = claims.acquire(replace(WANTED, key=key), f"run_{key}").claim
+        if key == "settled":
+            assert world.settle(claims, claim, COMPLETED)
+    world.stands[SECOND] = Standing.GONE
+    assert (first.expired(), sorted(first.runs())) == (0, ["run_dead", "run_settled", "run_working"])
+    world.clock.advance(3600)
+    assert (first.expired(), first.runs()) == (2, ["run_working"])
+    assert first.remove_expired() == 2
+    assert (first.expired(), first.runs()) == (0, ["run_working"])
+
+
 def test_a_sweep_of_many_keys_lets_others_in(world: World) -> None:
     """Thousands of keys are removed in pieces, so that no writer waits for all of them."""
     rows = [

@@ -41,6 +41,8 @@ calls = {
     "events": lambda: store.events("run_1"),
     "blob": lambda: store.blob("hash"),
     "holder": store.holder,
+    "claims": lambda: store.claims,
+    "open_runs": lambda: store.open_runs,
 }
 child = os.fork()
 if child == 0:

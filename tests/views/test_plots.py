@@ -100,7 +100,15 @@ LOAD = pd.DataFrame(
         "retries_per_s": [0, 0.1, 0.07],
     }
 )
-STORMS = pd.DataFrame({"began_at": at(1), "ended_at": at(2)})
+STORMS = pd.DataFrame(
+    {
+        "began_at": at(1, 40),
+        "ended_at": at(2, 60),
+        "retries": [6, 90],
+        "attempts": [8, 100],
+        "share": [0.75, 0.9],
+    }
+)
 PERIODS = pd.DataFrame(
     {
         "breaker": ["mail", "mail", "mail", "db"],
@@ -134,6 +142,7 @@ PLOTS: Mapping[str, tuple[Plot, pd.DataFrame]] = {
     "waits": (plots.waits, WAITS),
     "wait_histogram": (plots.wait_histogram, BINS),
     "retry_load": (plots.retry_load, LOAD),
+    "retry_storms": (plots.retry_storms, STORMS),
     "breaker_periods": (plots.breaker_periods, PERIODS),
     "breaker_open_time": (plots.breaker_open_time, OPEN),
 }
@@ -333,9 +342,17 @@ def test_load_has_the_retries_on_top_and_marks_the_storms() -> None:
     ax = plots.retry_load(LOAD, storms=STORMS)
     assert heights(ax) == {"first tries": [10, 2, 0], "retries": [0, 6, 4]}
     spans = [patch for patch in ax.patches if patch.get_label() == "retry storms"]
-    assert len(spans) == 1
+    assert len(spans) == 1  # the other one has no entry of its own in the legend
     assert spans[0].get_width() * 24 * 60 == pytest.approx(1)
     assert "retry storms" not in [text.get_text() for text in plots.retry_load(LOAD).get_legend().get_texts()]
+
+
+def test_storms_are_as_wide_as_they_were_long() -> None:
+    """And as high as they had retries, with their share on top."""
+    ax = plots.retry_storms(STORMS)
+    bars = [(round(24 * 60 * bar.get_width(), 1), bar.get_height()) for bar in ax.patches]
+    assert bars == [(1, 6), (20, 90)]
+    assert notes(ax) == ["75%", "90%"]
 
 
 def test_breakers_have_a_row_of_periods_each() -> None:

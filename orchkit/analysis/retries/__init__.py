@@ -3,17 +3,18 @@
 Every question is asked of
 
 - a kit or a store: all runs, or those that ``runs=`` names or ``origins=`` selects (``live``, ``imported``,
-  ``simulated``; by default all but what was simulated);
+  ``simulated``; by default what was simulated is left out, unless there is nothing else);
 - a run;
 - a DataFrame of attempts: ``step_id``, ``attempt`` and ``status`` as `orchkit.Run.attempts` has them,
   ``run_id`` where there are several runs, ``started_at``, ``finished_at`` and ``duration_ms`` for questions
   about time, ``error_type``, ``injected``, and ``tool`` and ``workflow`` to group by, if there are any.
 
-``include_injected=False`` leaves out attempts that failed because a fault was injected. The answers are
+``include_injected=False`` leaves out attempts into which a fault was injected. The answers are
 DataFrames with documented columns; times are UTC, durations milliseconds. The same SQL answers for all three:
 it runs in DuckDB, where the records of a store lie, and needs less than a second for ten million attempts.
 
-A *step* here is one step of one run, or a single operation; the numbers of its attempts are unique. It
+A *step* here is one step of one run, or an operation that was dispatched alone; the numbers of its attempts
+are unique. It
 *succeeded* when any of its attempts did; it is *open* when none did and the last one goes on or is in doubt,
 *cancelled* when none did and the last one was cancelled, else it *failed*. A *retry* is an attempt that is
 not the first one of its step.

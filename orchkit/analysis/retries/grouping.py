@@ -52,7 +52,7 @@ class _Key:
 
 # The name that a step has everywhere is looked up by its id alone: there are far fewer of these than steps
 # of runs. From the table behind the view `steps`, whose joins would cost more than all the rest. Attempts of
-# a single operation belong to no step: their tool is what the run is called.
+# no step belong to their run: their tool is what it is called.
 _TOOL_NAMES = """,
 names AS MATERIALIZED (
     SELECT step_id, min(name) AS name, min(name) = max(name) AS everywhere FROM step_start GROUP BY step_id

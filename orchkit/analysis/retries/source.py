@@ -51,10 +51,11 @@ class Selection(TypedDict, total=False):
     runs: Iterable[str | OneRun]
     """These runs alone, as ids or as runs; by default all."""
     origins: Collection[Origin]
-    """Runs of these origins alone; by default ``live`` and ``imported``. Not asked of runs that are named."""
+    """Runs of these origins alone; by default ``live`` and ``imported``, or all where all were simulated. Not
+    asked of runs that are named."""
     include_injected: bool
-    """Whether attempts count that failed because a fault was injected; by default they do. Where they do
-    not, the first attempt of a step is the first of those that are left."""
+    """Whether attempts count into which a failure or slowness was injected; by default they do. Where they
+    do not, the first attempt of a step is the first of those that are left."""
 
 
 ATTEMPTS = ("step_id", "attempt", "status")
@@ -75,7 +76,7 @@ def ask(
 ) -> pd.DataFrame:
     """The answer to a query that begins after common tables: the records that count.
 
-    ``a``, the attempts, has the columns ``run_id``, ``step_id`` (an empty text for single operations),
+    ``a``, the attempts, has the columns ``run_id``, ``step_id`` (an empty text for none),
     ``attempt``, ``status``, ``started_at``, ``finished_at``, ``duration_ms`` and ``error_type``; ``d``, the
     decisions, has the first three, ``decision_point``, ``decision`` and ``input_data``; ``b``, the
     transitions of circuit breakers, has the columns of their view.
@@ -153,6 +154,7 @@ FROM (
     SELECT run_id, FALSE, TRUE FROM events WHERE kind = 'run.imported'
 )
 GROUP BY run_id HAVING bool_or(simulated) OR bool_or(imported)"""
+_HOW_MANY = "SELECT count(DISTINCT run_id) AS runs FROM runs"
 
 
 def _condition(source: Queryable | OneRun, selection: Selection) -> tuple[str, dict[str, Any]]:
@@ -166,8 +168,11 @@ def _condition(source: Queryable | OneRun, selection: Selection) -> tuple[str, d
         raise UnknownNameError("origin of runs", origin, ORIGINS)
     if wanted == set(ORIGINS):
         return "", {}
-    others = _store_of(source).sql(_NOT_LIVE)
+    store = _store_of(source)
+    others = store.sql(_NOT_LIVE)
     listed = others.run_id[others.origin.isin(wanted) ^ ("live" in wanted)].tolist()
+    if "origins" not in selection and listed and len(listed) == store.sql(_HOW_MANY)["runs"][0]:
+        return "", {}
     if "live" not in wanted:
         return "run_id IN (SELECT unnest($runs))", {"runs": listed}
     # What belongs to no run has the empty text as its run, which is not in the list.

@@ -55,8 +55,7 @@ class _Moment:
 
 def events_of(trace: Trace, tasks: Sequence[Task], span: Span, run_id: str, name: str) -> list[Row]:
     """All events of the run, in order of time and, at the same time, of what must come first."""
-    source = {"format": FORMAT, "file": trace.path.name, "hash": trace.hash}
-    began = {"kind": "workflow", "name": name, "imported": source}
+    began = {"kind": "workflow", "name": name, "imported": origin_of(trace)}
     moments = [moment for task in tasks for moment in _moments(task, span, trace, run_id)]
     # The moments of one task are in order already, and the sort keeps it.
     moments.sort(key=lambda moment: moment.ts)
@@ -65,6 +64,11 @@ def events_of(trace: Trace, tasks: Sequence[Task], span: Span, run_id: str, name
         *((one.ts, one.kind, run_id, one.step_id, one.attempt, codec.dumps(one.payload)) for one in moments),
         (span.end, ev.RUN_FINISHED, run_id, None, None, codec.dumps(_run_end(tasks, span))),
     ]
+
+
+def origin_of(trace: Trace) -> dict[str, str]:
+    """Where the run comes from."""
+    return {"format": FORMAT, "file": trace.path.name, "hash": trace.hash}
 
 
 # --- the run -------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from orchkit.errors import Problem, StoreBusyError
-from orchkit.interop.nextflow.events import events_of
+from orchkit.interop.nextflow.events import events_of, origin_of
 from orchkit.interop.nextflow.tasks import span_of, tasks_of
 from orchkit.interop.nextflow.trace import read, refused
 from orchkit.model import event as ev
+from orchkit.store import codec
 from orchkit.store.lease import Lease
 from orchkit.store.log import Row
 from orchkit.store.store import Store
@@ -86,6 +87,9 @@ def load_trace(
         raise refused(path, [Problem("the file", "has no task that says when it ran")])
     run_id = f"run_{trace.hash[:32]}"
     events = events_of(trace, tasks_of(trace.rows, span), span, run_id, name or path.stem)
+    # Said of the record, and so at the time at which it was made.
+    origin = codec.dumps(origin_of(trace))
+    events.append((store.clock.now_us(), ev.RUN_IMPORTED, run_id, None, None, origin))
     with _alone(store, run_id):
         _write(store, run_id, events)
     return run_id
@@ -109,10 +113,10 @@ def _alone(store: Store, run_id: str, wait: Callable[[float], None] = time.sleep
 
 def _write(store: Store, run_id: str, events: Sequence[Row]) -> None:
     """Write what is not on record yet: events are written in order, so that is the tail of them."""
-    found, ended = store.query(
-        "SELECT count(*), count(*) FILTER (kind = ?) FROM event WHERE run_id = ?", [ev.RUN_FINISHED, run_id]
+    found, whole = store.query(
+        "SELECT count(*), count(*) FILTER (kind = ?) FROM event WHERE run_id = ?", [ev.RUN_IMPORTED, run_id]
     )[0]
-    if ended:
+    if whole:
         return
     for event in events[found:]:
         store.log.append(event, durable=True)

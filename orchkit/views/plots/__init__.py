@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from orchkit.views.plots.breakers import breaker_open_time, breaker_periods
 from orchkit.views.plots.steps import attempts_per_step, success_rates, time_to_success
-from orchkit.views.plots.storms import retry_load
+from orchkit.views.plots.storms import retry_load, retry_storms
 from orchkit.views.plots.waits import wait_histogram, waits
 from orchkit.views.plots.waste import waste
 
@@ -24,6 +24,7 @@ __all__ = [
     "breaker_open_time",
     "breaker_periods",
     "retry_load",
+    "retry_storms",
     "success_rates",
     "time_to_success",
     "wait_histogram",

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from orchkit.analysis.words import duration
-from orchkit.views.plots.canvas import FAILED, OTHER, RETRIED, canvas, dates, grid, legend, nothing
+from orchkit.views.plots.canvas import FAILED, OTHER, RETRIED, above, canvas, dates, grid, legend, nothing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,27 @@ def retry_load(load: pd.DataFrame, *, storms: pd.DataFrame | None = None, ax: Ax
     ax.set_ylabel(f"attempts per {duration(width.total_seconds() * 1000)}")
     grid(ax, "y")
     legend(ax)
+    return ax
+
+
+def retry_storms(storms: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """When there were storms and how heavy they were: `orchkit.analysis.retries.retry_storms`.
+
+    A bar is as wide as the storm was long and as high as it had retries, with their share of all attempts
+    on top.
+    """
+    ax = canvas(ax)
+    if storms.empty:
+        return nothing(ax, "retry storms")
+    for place, span, retries, share in zip(
+        storms.began_at, storms.ended_at - storms.began_at, storms.retries, storms.share, strict=True
+    ):
+        ax.bar(place, retries, width=span, align="edge", color=RETRIED, linewidth=0)
+        above(ax, place + span / 2, retries, f"{share:.0%}")
+    dates(ax)
+    ax.set_ylabel("retries, and their share")
+    ax.margins(y=0.1)
+    grid(ax, "y")
     return ax
 
 
