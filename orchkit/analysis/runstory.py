@@ -135,7 +135,13 @@ def _where(imported: Mapping[str, Any]) -> str:
 
 
 def origin(imported: Mapping[str, Any]) -> str:
-    """Where a run of another store came from: ``run.orchkit, exported on HOST at 2025-03-12T14:03:22Z``."""
+    """Where a run of another store came from: ``run.orchkit, exported on HOST at 2025-03-12T14:03:22Z``.
+
+    Of one that another program made: ``trace.tsv, a record of nextflow``.
+    """
+    if imported.get("format"):
+        file, program = (shorten(imported.get(key) or "?", _LONGEST_HOST) for key in ("file", "format"))
+        return f"{file}, a record of {program}"
     file, at = (shorten(imported.get(key) or "?", _LONGEST_HOST) for key in ("file", "exported_at"))
     return f"{file}, exported{_where(imported)} at {at}"
 
