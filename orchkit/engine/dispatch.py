@@ -13,6 +13,7 @@ from orchkit.engine.hooks import AuditHook, HookCall, HookManager, HookSet, Metr
 from orchkit.engine.idempotency import Replay
 from orchkit.engine.policies import PolicyChoice, PolicyEngine
 from orchkit.engine.recorder import StepScope, current_scope
+from orchkit.engine.reuse import reuse_or_compute
 from orchkit.engine.sessions import SessionLifecycleHook, SessionOrchestrator
 from orchkit.engine.single import Single, SingleRun, output_of
 from orchkit.errors import ParameterError, Problem, StoreClosedError
@@ -234,8 +235,10 @@ class Orchestrator:
             forgiven=scope.forgiven,
             arguments=params,
         )
-        output = await operation.pipeline(call)
-        return "success", output
+        if operation.target.method.cache is not None:
+            compute = partial(operation.pipeline, call)
+            return "success", await reuse_or_compute(self.store, operation.target, params, scope, compute)
+        return "success", await operation.pipeline(call)
 
     def _trace_policy(self, operation: Operation, scope: StepScope) -> None:
         """The choice is the same for every call of an operation, so it is recorded once per run.

@@ -16,6 +16,7 @@ from orchkit.clock import Clock, SystemClock
 from orchkit.errors import ForkedStoreError, StoreBusyError, StoreError
 from orchkit.model.event import Event
 from orchkit.store import codec
+from orchkit.store.cache import Cache
 from orchkit.store.claims import Claims
 from orchkit.store.frames import Params, only_reading, to_frame, to_rows
 from orchkit.store.gaps import reconcile
@@ -184,6 +185,10 @@ class Store:
         """Set a small durable value, by compare-and-set when ``expect_version`` is given."""
         self._check_process()
         return self.log.put_state(kind, key, value, expect_version=expect_version)
+
+    def cache(self) -> Cache:
+        """The recorded outputs that methods with ``cache="inputs"`` reuse: listed, explained, forgotten."""
+        return Cache(self.log, self.clock, self.query)
 
     # --- reading ---------------------------------------------------------------------------
 
