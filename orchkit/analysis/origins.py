@@ -39,6 +39,14 @@ def source_of(step: StepState) -> str | None:
     return whose(step.source)
 
 
+def source_run(step: StepState) -> str | None:
+    """The run of that result, with its step only where that has another name."""
+    if step.source is None:
+        return None
+    run_id, step_id = step.source.get("run_id"), step.source.get("step_id")
+    return str(run_id or "?") if step_id == step.step_id else source_of(step)
+
+
 def whose(source: Mapping[str, Any] | None) -> str | None:
     """The same of what is on record about a result."""
     if source is None:
@@ -119,7 +127,7 @@ def _override(step_id: str, override: object) -> str:
 def _cached(facts: Facts) -> Iterator[str]:
     found = [step for step in facts.state.steps.values() if (step.source or {}).get("how") == "cache"]
     if found:
-        names = listing(f"{step.step_id} (of {source_of(step)})" for step in found)
+        names = listing(f"{step.step_id} (of {source_run(step)})" for step in found)
         yield f"{plural(len(found), 'result')} from the cache: {names}"
 
 

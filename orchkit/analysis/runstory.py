@@ -67,7 +67,12 @@ def _workflows(facts: Facts) -> str:
     ran = [step for step in facts.own_steps if step.node_type == "workflow"]
     if not ran:
         return ""
-    return f"; {plural(len(ran), 'workflow')} that it ran {tally(facts.counted(ran)).removeprefix('1 ')}"
+    counts = facts.counted(ran)
+    if len(ran) == 1:
+        return f"; the workflow that it ran {tally(counts).removeprefix('1 ')}"
+    if counts["success"] == len(ran):
+        return f"; {'both' if len(ran) == 2 else f'all {len(ran):,}'} workflows that it ran succeeded"
+    return f"; of {len(ran):,} workflows that it ran {tally(counts)}"
 
 
 def _all(total: int, counts: Mapping[str, int]) -> str:
@@ -87,8 +92,9 @@ def _cut_off(facts: Facts) -> Iterator[str]:
     state, steps = facts.state, facts.own_steps
     lasted = duration(facts.since_start(state.last_us))
     again = " again" if state.resumed else ""
-    yield f"{_name(facts)} was cut off{again} after {lasted}: {gone(facts)}"
-    if steps:
+    ran = "" if state.kind == "workflow" else _workflows(facts)
+    yield f"{_name(facts)} was cut off{again} after {lasted}: {gone(facts)}{ran}"
+    if steps and state.kind == "workflow":
         words = _all(len(steps), facts.counted(steps))
         yield words[0].upper() + words[1:]
     yield from in_doubt(facts)
@@ -167,10 +173,11 @@ def _doubtful(facts: Facts) -> Iterator[tuple[Path, StepState]]:
     """The steps whose last attempt had begun and perhaps ended, those of sub-workflows too."""
     for path, state in ((), facts.state), *facts.known.below.items():
         if state.open:
-            yield from ((path, step) for step in state.steps.values() if _is_doubtful(step))
+            yield from ((path, step) for step in state.steps.values() if is_doubtful(step))
 
 
-def _is_doubtful(step: StepState) -> bool:
+def is_doubtful(step: StepState) -> bool:
+    """Whether nobody knows what came of the last attempt, once its run was cut off."""
     if step.status not in ("running", "pending") or not step.attempts:
         return False
     last = step.attempts[-1]

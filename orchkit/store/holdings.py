@@ -15,6 +15,9 @@ from orchkit.store.process import Process, Standing, standing, this_process
 
 LEASE_S = 60.0
 RENEW_S = 15.0
+AHEAD_US = 3_600_000_000
+"""A lease that ends later than in an hour was not given by this clock: it has been set back since.
+Whoever is still there renews it by the new time within seconds."""
 
 _at_work: set[str] = set()
 """What is worked on in this process, over all its stores; a row of ours that is not in here was given up."""
@@ -134,7 +137,9 @@ class Holdings:
         if process == self.this:
             return token in _at_work
         found = self._around.standing(process)
-        return found is Standing.ALIVE or (found is Standing.UNKNOWN and lease_us > self._clock.now_us())
+        if found is not Standing.UNKNOWN:
+            return found is Standing.ALIVE
+        return 0 < lease_us - self._clock.now_us() <= AHEAD_US
 
     def renew(self) -> None:
         """Put off the end of all leases."""

@@ -67,12 +67,12 @@ def box_of(node: Node) -> Box:
 
 def badge_width(badge: str) -> float:
     """The width of a badge's pill."""
-    return width(badge, SMALL) + 12
+    return width(badge, SMALL, bold=True) + 12
 
 
 def cluster_label_width(cluster: Cluster) -> float:
     """The width that the strip with a cluster's title wants."""
     head = width(fit(cluster.title, TITLE, WIDEST_TEXT, bold=True), TITLE, bold=True)
-    extras = sum(GAP + badge_width(badge) for badge in cluster.badges)
+    extras = sum(1.5 * GAP + badge_width(badge) for badge in cluster.badges)
     note = GAP * 2 + width(cluster.note, SMALL) if cluster.note else 0
     return PAD * 2 + ICON + GAP + head + extras + note

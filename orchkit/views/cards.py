@@ -141,13 +141,13 @@ def _cell(value: Cell, align: str) -> str:
     return f'<td style="{style}">{text}</td>'
 
 
-def status_chip(status: str | None) -> Html:
-    """A status as a coloured pill with its sign and its word."""
+def status_chip(status: str | None, word: str | None = None) -> Html:
+    """A status as a coloured pill with its sign and its word, or another one."""
     look = look_of(status)
     return Html(
         f'<span style="display:inline-block;background-color:{look.fill};color:{look.text};'
         f"border:1px solid {look.colour};border-radius:10px;padding:0 9px;font-size:92%;line-height:1.6;"
-        f'white-space:nowrap;margin-right:6px">{look.sign} {html(status or "unknown")}</span>'
+        f'white-space:nowrap;margin-right:6px">{look.sign} {html(word or status or "unknown")}</span>'
     )
 
 
@@ -196,12 +196,16 @@ def story(text: str) -> Html:
     return Html("".join(lines))
 
 
-def note(text: object, status: str = "failed") -> Html:
-    """A line that must not be overlooked: an error, a problem, or the reason of another status."""
+def note(text: object, status: str = "failed", *, way_on: str = "") -> Html:
+    """A line that must not be overlooked: an error, a problem, or the reason of another status.
+
+    ``way_on`` says on a line of its own what to do.
+    """
     look = look_of(status)
+    more = f"<br>{html(shorten(way_on, 1000))}" if way_on else ""
     return Html(
         f'<div style="border-left:4px solid {look.colour};padding:2px 10px;margin:6px 0;'
-        f'white-space:pre-wrap;overflow-wrap:anywhere">{html(shorten(text, 1000))}</div>'
+        f'white-space:pre-wrap;overflow-wrap:anywhere">{html(shorten(text, 1000))}{more}</div>'
     )
 
 

@@ -50,8 +50,8 @@ def _lines(diagram: Diagram, bare: bool) -> Iterator[str]:
         bgcolor="transparent",
         fontname=FONT,
         nodesep="0.36",
-        # the frame and the title of a cluster take their room from the gap between ranks
-        ranksep="0.95" if diagram.clusters else "0.5",
+        # the frames and the titles of clusters take their room from the gap between ranks
+        ranksep=f"{0.8 + 0.15 * _nesting(diagram):.4g}" if diagram.clusters else "0.5",
         # the limits keep dense graphs from taking minutes
         nslimit="4",
         nslimit1="4",
@@ -74,6 +74,14 @@ def _lines(diagram: Diagram, bare: bool) -> Iterator[str]:
     for source, target in (*grid(diagram), *cluster_hints(diagram)):
         yield f'  "{source}" -> "{target}" [style="invis"];'
     yield "}"
+
+
+def _nesting(diagram: Diagram) -> int:
+    """How many clusters stand around the innermost steps."""
+    depths: dict[str | None, int] = {None: 0}
+    for cluster in diagram.clusters:  # outer ones come before those inside them
+        depths[cluster.id] = depths.get(cluster.parent, 0) + 1
+    return max(depths.values())
 
 
 def _level(diagram: Diagram, parent: str | None, bare: bool) -> Iterator[str]:

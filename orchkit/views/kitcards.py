@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 from orchkit.analysis.facts import OVER, Facts, tally
+from orchkit.analysis.liveness import CUT_OFF
 from orchkit.analysis.words import duration, error_text, plural
 from orchkit.errors import OrchkitError
 from orchkit.model.result import WorkflowResult
@@ -17,6 +18,7 @@ from orchkit.views.runs import Runs
 
 _NEWEST = 5
 _NAME = re.compile(r"<RunHandle \S+ of (?P<name>.*): \w+>", re.DOTALL)
+_CUT_OFF = "incomplete() shows the runs that were cut off, resume(run_id) goes on with one."
 _UNDER_WAY = "It goes on in the background: await it for its result, or cancel, pause, step and resume it."
 
 
@@ -43,7 +45,8 @@ def _runs(runs: Runs) -> list[Html]:
     total = sum(counts.values())
     chips = " ".join(f"{count:,} {status_chip(status)}" for status, count in counts.items())
     newest = rows_of(runs, _NEWEST)
-    return [Html(f"<div>{plural(total, 'run')}: {chips}</div>"), table_of(newest, total=total)]
+    hint = [muted(_CUT_OFF)] if CUT_OFF in counts else []
+    return [Html(f"<div>{plural(total, 'run')}: {chips}</div>"), *hint, table_of(newest, total=total)]
 
 
 # --- a handle ------------------------------------------------------------------------------

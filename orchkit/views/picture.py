@@ -12,6 +12,7 @@ from orchkit.analysis.known import NOTHING, Known, Path
 from orchkit.analysis.links import Link, links, workflow_of
 from orchkit.analysis.origins import source_of, was_given
 from orchkit.analysis.references import plain_condition
+from orchkit.analysis.runstory import is_doubtful
 from orchkit.analysis.words import clean, duration, plural, shorten
 from orchkit.model.state import RunState, StepState
 from orchkit.model.workflow import StepDefinition, Workflow
@@ -194,7 +195,7 @@ class _Draft:
             "compensation",
             status,
             lines=_error_lines(state),
-            badges=_attempt_badges(state),
+            badges=_attempt_badges(state, facts),
             note=_took(state),
             tooltip=_tooltip(f"undoes {step.step_id}", tool, state, facts),
             classes=_classes("compensation", "compensation", status),
@@ -285,7 +286,7 @@ def _node(
         kind,  # type: ignore[arg-type]
         status,
         lines=(*_tool_lines(step, tool), *_condition_lines(step, facts), *_error_lines(state)),
-        badges=(*_map_badges(step, tally), *_attempt_badges(state), *_undo_badges(step, facts)),
+        badges=(*_map_badges(step, tally, state), *_attempt_badges(state, facts), *_undo_badges(step, facts)),
         note=_origin(state, facts) or _took(state),
         tally=tally,
         tooltip=_tooltip(step.step_id, tool, state, facts, step),
@@ -336,21 +337,28 @@ def _error_lines(state: StepState | None) -> tuple[Line, ...]:
     return (Line(shorten(state.error, 120), "error"),)
 
 
-def _map_badges(step: StepDefinition, tally: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+def _map_badges(
+    step: StepDefinition, tally: tuple[tuple[str, int], ...], state: StepState | None
+) -> tuple[str, ...]:
     if not step.is_map:
         return ()
     total = sum(count for _, count in tally)
+    if not total and state is not None and state.status == "success" and isinstance(state.output, list):
+        return (f"×{len(state.output)}",)  # the items are those of another run
     if not total:
         return (f"×{len(step.over)}",) if isinstance(step.over, list) else ("×n",)
     return (f"{dict(tally).get('success', 0)}/{total}",)
 
 
-def _attempt_badges(state: StepState | None) -> tuple[str, ...]:
+def _attempt_badges(state: StepState | None, facts: Facts | None) -> tuple[str, ...]:
     if state is None:
         return ()
     tries = len(state.attempts)
-    doubts = any(attempt.status == "in_doubt" for attempt in state.attempts)
-    return (*((f"try {tries}",) if tries > 1 else ()), *(("in doubt",) if doubts else ()))
+    found = (f"try {tries}",) if tries > 1 else ()
+    doubts = sum(attempt.status == "in_doubt" for attempt in state.attempts)
+    if facts is not None and facts.cut_off and is_doubtful(state):
+        return (*found, "in doubt")
+    return (*found, f"{doubts} in doubt") if doubts else found
 
 
 def _origin(state: StepState | None, facts: Facts | None) -> str:

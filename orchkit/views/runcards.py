@@ -97,7 +97,7 @@ def _cut_off(facts: Facts) -> Html:
     if not facts.cut_off:
         return Html("")
     told = [f"Cut off: {runstory.gone(facts)}", *runstory.in_doubt(facts)]
-    return note(". ".join(told) + "\n" + runstory.way_on(facts), CUT_OFF)
+    return note(". ".join(told), CUT_OFF, way_on=runstory.way_on(facts))
 
 
 def _facts(facts: Facts) -> list[tuple[str, Cell]]:
@@ -108,19 +108,26 @@ def _facts(facts: Facts) -> list[tuple[str, Cell]]:
         ("", code(state.run_id)),
         ("started", moment(state.started_us)),
         ("took", duration(took) if took is not None else None),
-        ("steps", tally(facts.counted(facts.own_steps)) or "none"),
+        _tally(facts),
         ("attempts", str(attempts)),
         ("user", state.user_id),
         ("session", state.session_id),
         ("case file", state.casefile_id),
         ("key", code(origins.key_of(state) or "")),
-        ("replayed", plural(facts.known.replays, "time") if facts.known.replays else None),
         ("part of", code(state.parent_run_id) if state.parent_run_id else None),
         ("forked from", _forked_from(state)),
         ("shared by", _runs(facts.known.shared_by)),
         ("resumed", ", ".join(moment(life.at_us) for life in lives.lives(facts)[-_MOST_LIVES:])),
         ("imported", runstory.origin(state.imported) if state.imported is not None else None),
     ]
+
+
+def _tally(facts: Facts) -> tuple[str, Cell]:
+    """How its steps stand; of an orchestrator's pipeline, how the workflows do that it ran."""
+    if facts.pipeline is None:
+        return ("steps", tally(facts.counted(facts.own_steps)) or "none")
+    ran = [step for step in facts.own_steps if step is not facts.pipeline]
+    return ("workflows", tally(facts.counted(ran)))
 
 
 def _forked_from(state: RunState) -> Html | None:
@@ -155,14 +162,15 @@ def _steps(facts: Facts) -> Html:
 
 def _step(facts: Facts, step: StepState) -> list[Cell]:
     took = span_ms(step.scheduled_us, step.finished_us)
+    ran = step.status != "skipped" and step.source is None and not origins.was_given(facts, step)
     return [
         step.step_id,
         step.name,
         status_chip(facts.standing(step.status)),
         _attempts(step),
-        duration(took) if took is not None and step.status != "skipped" and step.source is None else "",
+        duration(took) if took is not None and ran else "",
         _outcome(step),
-        code(origins.source_of(step) or ""),
+        code(origins.source_run(step) or ""),
     ]
 
 

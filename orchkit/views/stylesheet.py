@@ -42,8 +42,8 @@ def _rules() -> list[str]:
     rules.append((".status_cut_off .box", "stroke-width:2;stroke-dasharray:8 4"))
     rules.append((".status_skipped .box", "stroke-dasharray:4 3"))
     rules.append((".status_pending .box", "stroke-dasharray:1.5 3;stroke-linecap:round"))
-    rules.append((".reused .box", "stroke-dasharray:.1 3.6;stroke-linecap:round;stroke-width:1.8"))
-    rules.append((".reused .frame", "stroke-dasharray:.1 3.6;stroke-linecap:round;stroke-width:1.8"))
+    # within the box, so that it shows on dark pages, too
+    rules.append((".reused .inner", "stroke-dasharray:.1 3.4;stroke-linecap:round;stroke-width:1.5"))
     rules.append((".node .box.sheet", "stroke-dasharray:none;stroke-width:1.2"))
     return [f".orchkit_dag {selector}{{{body}}}" for selector, body in rules]
 

@@ -76,6 +76,8 @@ def _cluster(cluster: Cluster, frame: Frame) -> str:
         f'<g id="{cluster.id}" class="{" ".join(cluster.classes)}"><title>{xml(cluster.tooltip)}</title>',
         _rect("frame", x, y, frame.width, frame.height, 10),
     ]
+    if "reused" in cluster.classes:
+        parts.append(_rect("inner", x + 3, y + 3, frame.width - 6, frame.height - 6, 8))
     left = x + PAD
     if cluster.status is not None:
         parts.append(icon(cluster.status, left, y + (CLUSTER_HEAD - ICON) / 2))
@@ -87,7 +89,7 @@ def _cluster(cluster: Cluster, frame: Frame) -> str:
         right -= width(cluster.note, SMALL) + GAP
     title = fit(cluster.title, TITLE, max(24.0, right - left), bold=True)
     parts.append(_text("title", left, middle, title))
-    left += width(title, TITLE, bold=True) + GAP
+    left += width(title, TITLE, bold=True) + 1.5 * GAP
     for badge in cluster.badges:
         parts += _badge(badge, left, y + CLUSTER_HEAD / 2)
         left += badge_width(badge) + GAP
@@ -115,12 +117,12 @@ def _node(node: Node, frame: Frame) -> str:
 
 
 def _sheets(node: Node, x: float, y: float, wide: float, high: float) -> Iterator[str]:
-    """The node's box; behind it two more where it stands for several, inside it one for a workflow."""
+    """The node's box; behind it two more where it stands for several, inside it one for some kinds."""
     if node.kind in ("map", "group"):
         for shift in (2 * STACK, STACK):
             yield _rect("box sheet", x + shift, y - shift, wide, high, 7)
     yield _rect("box", x, y, wide, high, 7)
-    if node.kind == "workflow":
+    if node.kind == "workflow" or "reused" in node.classes:
         yield _rect("inner", x + 3, y + 3, wide - 6, high - 6, 5)
 
 

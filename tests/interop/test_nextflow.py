@@ -215,4 +215,6 @@ def test_it_shows_and_explains_itself(run: ok.Run) -> None:
     assert "all 852 steps succeeded" in run.explain()
     step = run.attempts().query("attempt == 5").step_id.iloc[0]
     assert "exit 137 (killed by SIGKILL" in run.explain(step)
-    assert "852" in run._repr_mimebundle_()["text/plain"]
+    shown = run._repr_mimebundle_()
+    assert "852" in shown["text/plain"]
+    assert "a record of nextflow" in shown["text/html"]

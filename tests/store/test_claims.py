@@ -215,6 +215,28 @@ def test_what_is_open_in_a_store_that_closes_is_given_up(world: World) -> None:
         assert answer.verdict == "take_over"
 
 
+@pytest.mark.parametrize(
+    ("back_s", "verdict"),
+    [(1, "in_flight"), (3_540, "in_flight"), (3_541, "take_over"), (10**9, "take_over")],
+)
+def test_a_clock_that_is_set_back_keeps_no_key_for_years(
+    open_store: Callable[..., Store], back_s: int, verdict: str
+) -> None:
+    """The lease of a dead owner from before it was set back holds for an hour at most."""
+    before = open_store(clock=FakeClock(start_us=2 * 10**15))
+    after = open_store(clock=FakeClock(start_us=2 * 10**15 - back_s * 1_000_000))
+
+    def unknown(other: Process) -> Standing:
+        return Standing.UNKNOWN
+
+    owner = Claims(before.log, before.clock, around=Surroundings(lambda: FIRST, unknown))
+    owner.acquire(WANTED, "run_1")
+    others = Claims(after.log, after.clock, around=Surroundings(lambda: SECOND, unknown))
+    assert others.acquire(WANTED, "run_2").verdict == verdict
+    for claims in (owner, others):
+        claims.close()
+
+
 # --- settling ------------------------------------------------------------------------------------
 
 
