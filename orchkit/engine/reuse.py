@@ -26,31 +26,24 @@ async def reuse_or_compute(
     """The recorded output for this code and input, or else the computed one, which is kept."""
     cache, method = store.cache(), target.method
     packed = codec.pack(dict(params), "input")
-    input_hash = codec.content_hash(
-        codec.canonical([packed.value, sorted(packed.notes, key=codec.canonical)])
-    )
-    key = cache_key(method.code.hash, input_hash)
+    notes = sorted(packed.notes, key=codec.canonical)
+    input_hash = codec.content_hash(codec.canonical([packed.value, notes]))
     facts = {"method": method.name, "code": method.code.hash, "input": input_hash}
-    entry = cache.find(key)
+    entry = cache.find(cache_key(method.code.hash, input_hash))
     if entry is not None:
         # A large output is in the history: reading it must not hold up what else runs on this loop.
         small = entry.output is not None
-        found = cache.output_of(entry) if small else await asyncio.to_thread(cache.output_of, entry)
+        found = cache.recall(entry) if small else await asyncio.to_thread(cache.recall, entry)
         if found is not None:
             _note_reuse(scope, entry, facts)
-            cache.hit(key)
-            return found[0]
+            cache.hit(entry.key)
+            return found.value
     scope.decided("cache", "compute", "no output of the same code and input is on record", facts)
     output = await compute()
     with suppress(CodecError):  # the step fails for it, and says so
+        step = (scope.recorder.run_id, str(scope.step_id))
         result = codec.pack(output, "output")
-        text: str | None = codec.dumps({"value": result.value, "types": result.notes})
-        if text is not None and len(text) > codec.BLOB_BYTES:
-            text = None
-        ids = (scope.recorder.run_id, str(scope.step_id))
-        cache.put(
-            CacheEntry(key, method.name, method.code.hash, input_hash, *ids, text, store.clock.now_us())
-        )
+        cache.put(CacheEntry.of(method.name, method.code.hash, input_hash, step, result))
     return output
 
 

@@ -186,10 +186,6 @@ class Store:
         self._check_process()
         return self.log.put_state(kind, key, value, expect_version=expect_version)
 
-    def cache(self) -> Cache:
-        """The recorded outputs that methods with ``cache="inputs"`` reuse: listed, explained, forgotten."""
-        return Cache(self.log, self.clock, self.query)
-
     # --- reading ---------------------------------------------------------------------------
 
     def ingest(self) -> int:
@@ -286,6 +282,11 @@ class Store:
             self.log, self.history, self._ingest, self._lease, self.claims, self.open_runs, self.clock
         )
         return sweep(parts, asked_of(older_than, keep), dry_run=dry_run)
+
+    def cache(self) -> Cache:
+        """What methods with ``cache="inputs"`` have recorded, to look at and to forget."""
+        self._check_process()
+        return Cache(self)
 
     def holder(self) -> Holder | None:
         """Which process has the history file borrowed right now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -127,35 +126,6 @@ def test_methods_that_did_not_ask_are_always_called() -> None:
             kit.run(flow)
         assert calls == ["a", "a"]
         assert len(kit.store.cache()) == 0
-
-
-def test_the_cache_lists_explains_and_forgets() -> None:
-    """One row per output; in words what it was given and by whom; by method, key or age it is dropped."""
-    clock = FakeClock()
-    with ok.open(clock=clock) as kit:
-        kit.run(flow_of(kit), context={"day": "a"})
-        clock.advance(3600)
-        first = kit.run(flow_of(kit), context={"day": "b"})
-        kit.run(flow_of(kit), context={"day": "b"})
-        cache = kit.store.cache()
-        assert repr(cache) == "<Cache: 2 recorded outputs>"
-        frame = cache.frame()
-        assert frame.method.tolist() == ["rate", "rate"]
-        assert frame.hits.tolist() == [1, 0]
-        assert frame.run_id[0] == first.run_id
-        text = cache.explain("rate")
-        assert f'{{"day":"b"}}: computed by step rate of {first.run_id}' in text
-        assert "used once since" in text
-        assert cache.explain(frame.key[1][:10]).endswith("not used since.")
-        with pytest.raises(ok.UnknownNameError, match="did you mean 'rate'"):
-            cache.explain("rte")
-        assert cache.forget(older_than=timedelta(minutes=30)) == 1
-        assert cache.forget("other") == 0
-        assert cache.forget(key=frame.key[0]) == 1
-        assert len(cache) == 0
-        kit.run(flow_of(kit), context={"day": "b"})
-        assert calls == ["a", "b", "b"]
-        assert "<table" in cache._repr_mimebundle_()["text/html"]
 
 
 def test_a_large_output_whose_run_was_swept_is_computed_again() -> None:
