@@ -16,6 +16,7 @@ from orchkit.clock import Clock, SystemClock
 from orchkit.errors import ForkedStoreError, StoreBusyError, StoreError
 from orchkit.model.event import Event
 from orchkit.store import codec
+from orchkit.store.cache import Cache
 from orchkit.store.claims import Claims
 from orchkit.store.frames import Params, only_reading, to_frame, to_rows
 from orchkit.store.gaps import reconcile
@@ -281,6 +282,11 @@ class Store:
             self.log, self.history, self._ingest, self._lease, self.claims, self.open_runs, self.clock
         )
         return sweep(parts, asked_of(older_than, keep), dry_run=dry_run)
+
+    def cache(self) -> Cache:
+        """What methods with ``cache="inputs"`` have recorded, to look at and to forget."""
+        self._check_process()
+        return Cache(self)
 
     def holder(self) -> Holder | None:
         """Which process has the history file borrowed right now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple, Protocol
@@ -65,13 +66,11 @@ def _id(run: object) -> str:
 def microseconds(age: Age, subject: str) -> int:
     """A span of time, given as such or as text: ``30d``. Raises `ParameterError` naming ``subject``."""
     found = _AGE.fullmatch(age) if isinstance(age, str) else None
-    try:
-        if found is not None:
+    if found is not None:
+        with suppress(OverflowError):  # more than a timedelta holds is no span of time either
             age = timedelta(**{_UNITS[found[2]]: float(found[1])})
-        if isinstance(age, timedelta) and age >= timedelta():
-            return age // timedelta(microseconds=1)
-    except OverflowError:
-        pass  # more than a timedelta holds: said below, like everything else that is no span of time
+    if isinstance(age, timedelta) and age >= timedelta():
+        return age // timedelta(microseconds=1)
     raise _wrong("older_than", f"{age!r} is no span of time", "such as '30d', '12h' or '90m'", subject)
 
 
