@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from orchkit.model.result import WorkflowResult
 from orchkit.model.workflow import Workflow
-from orchkit.views import kitcards, runcards, workflowcards
+from orchkit.store.cache import Cache
+from orchkit.views import cachecards, kitcards, runcards, verifycards, workflowcards
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 
@@ -17,6 +18,7 @@ _DRAWERS: tuple[tuple[type, Draw], ...] = (
     (Runs, runcards.of_runs),
     (WorkflowResult, runcards.of_result),
     (Workflow, workflowcards.of_workflow),
+    (Cache, cachecards.of_cache),
 )
 # Of the layers above this one: known by what they have.
 _DRAWERS_BY_NAMES: tuple[tuple[tuple[str, ...], Draw], ...] = (
