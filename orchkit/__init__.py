@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchkit.engine.orchestrator import BaseOrchestrator
     from orchkit.engine.policies import PolicyEngine
     from orchkit.engine.recorder import bundle_evidence, report_progress, trace_decision
+    from orchkit.engine.reliable import reliable
     from orchkit.engine.runner import WorkflowEngine
     from orchkit.engine.sessions import SessionOrchestrator
     from orchkit.errors import (
@@ -175,6 +176,7 @@ __all__ = [
     "policies",
     "register_method",
     "register_tool",
+    "reliable",
     "report_progress",
     "simulate",
     "trace_decision",
@@ -265,6 +267,7 @@ _EXPORTS: dict[str, str] = {
     "policies": "orchkit.policies",
     "register_method": "orchkit.registry.registration",
     "register_tool": "orchkit.registry.registration",
+    "reliable": "orchkit.engine.reliable",
     "report_progress": "orchkit.engine.recorder",
     "simulate": "orchkit.simulation.simulate",
     "trace_decision": "orchkit.engine.recorder",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -20,6 +20,8 @@ from orchkit.engine.handle import RunHandle
 from orchkit.engine.hooks import HookManager, MetricsHook
 from orchkit.engine.options import RunArguments, check_durability
 from orchkit.engine.policies import PolicyEngine
+from orchkit.engine.policyargs import PolicyParts
+from orchkit.engine.reliable import F, reliable
 from orchkit.engine.resumption import OnChange
 from orchkit.engine.runner import WorkflowEngine
 from orchkit.engine.sessions import SessionOrchestrator
@@ -28,6 +30,7 @@ from orchkit.executors.body import Bodies
 from orchkit.executors.threads import ThreadWorkers
 from orchkit.interop import bundle
 from orchkit.model.display import Displayable
+from orchkit.model.policy import ReliabilityPolicy
 from orchkit.model.request import Durability, Request, Response
 from orchkit.model.result import WorkflowResult
 from orchkit.model.workflow import Workflow
@@ -165,6 +168,17 @@ class Kit(Displayable):
     def verify(self, run_id: str) -> Verification:
         """Run the pure steps of a run again and compare: see `WorkflowEngine.verify`."""
         return self.engine.verify(self.runs[run_id].id)
+
+    def reliable(
+        self,
+        policy: ReliabilityPolicy | str | Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        idempotent: bool = False,
+        **parts: Unpack[PolicyParts],
+    ) -> Callable[[F], F]:
+        """Put policies around a function whose calls are recorded here: see `orchkit.reliable`."""
+        return reliable(policy, name=name, kit=self, idempotent=idempotent, **parts)
 
     # --- looking ---------------------------------------------------------------------------
 

@@ -17,6 +17,9 @@ from orchkit.model.workflow import StepDefinition, Workflow
 COMPENSATION = "compensate:"
 """What the step id of a compensation begins with; the id of the step that it undoes follows."""
 
+CALL = "call"
+"""The kind of a step that is a reliable function called inside of another step, its parent."""
+
 OVER = ("success", "failed", "skipped", "cancelled")
 """The statuses of a step that has ended."""
 
@@ -81,7 +84,7 @@ class Facts:
         """For each map that has some: the steps of its items."""
         found: dict[str, list[StepState]] = {}
         for step in self.state.steps.values():
-            if step.parent is not None:
+            if step.parent is not None and step.node_type != CALL:
                 found.setdefault(step.parent, []).append(step)
         return found
 

@@ -55,12 +55,10 @@ SELECT run_id, count(*) FILTER (status <> 'running'), count(*) FROM steps
 WHERE list_contains($1::VARCHAR[], run_id) AND parent IS NULL AND node_type <> 'compensation' GROUP BY run_id
 """
 _DEFINED = """
-SELECT run_id, arg_max(count, seq), arg_max(digest, seq) FROM (
-    SELECT run_id, seq, json_array_length(payload, '$.definition.steps') AS count,
-           payload ->> '$.definition."$blob"' AS digest
-    FROM event WHERE kind IN ('run.started', 'run.resumed') AND list_contains($1::VARCHAR[], run_id)
-      AND json_type(payload, '$.definition') = 'OBJECT'
-) GROUP BY run_id
+SELECT run_id, json_array_length(payload, '$.definition.steps'), payload ->> '$.definition."$blob"'
+FROM event WHERE kind IN ('run.started', 'run.resumed') AND list_contains($1::VARCHAR[], run_id)
+  AND json_type(payload, '$.definition') = 'OBJECT'
+QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1
 """
 
 

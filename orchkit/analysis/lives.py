@@ -113,26 +113,27 @@ def lives(facts: Facts) -> list[Life]:
 
 
 def _life(facts: Facts, decision: DecisionState) -> Life:
-    found = decision.payload.get("input_data")
-    inputs: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    given = decision.payload.get("input_data")
+    inputs: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     kept, again, doubtful = (_names(inputs.get(key)) for key in ("kept", "again", "in_doubt"))
     named = inputs.get("changed")
     changed = {str(key): str(what) for key, what in named.items()} if isinstance(named, Mapping) else {}
     before = _before(facts, decision)
     undone = [one for one in again if _was_undone(facts, one, decision.ts)]
     told = {*kept, *again, *doubtful, *changed}
+    doubts = {one: found for one in doubtful if (found := _doubt(facts, one, decision)) is not None}
     return Life(
         decision.ts,
         _HOW[decision.point],
         (decision.rationale or "").partition(":")[0] or "somebody asked for it",
         tuple(one for one in kept if one not in changed and not one.startswith(COMPENSATION)),
         tuple(one for one in kept if one in changed),
-        {one: before[one][1] for one in doubtful if one in before},
-        {one: why for one in doubtful if (why := _why_left(facts, one, decision.ts)) is not None},
+        {one: found.attempt or 1 for one, found in doubts.items()},
+        {one: _why_left(found) for one, found in doubts.items() if found.decision == "leave"},
         changed,
         tuple(one for one in undone if one not in changed),
         tuple(one for one in again if one not in changed and one not in undone),
-        {one: how for one, (how, _) in before.items() if one not in told and how != "success"}
+        {one: how for one, how in before.items() if one not in told and how != "success"}
         if decision.point == "resume"
         else {},
     )
@@ -154,14 +155,14 @@ def _names(value: object) -> list[str]:
     return [str(one) for one in value] if isinstance(value, Iterable) and not isinstance(value, str) else []
 
 
-def _before(facts: Facts, decision: DecisionState) -> dict[str, tuple[str, int]]:
-    """For each step with attempts before that: how the last of them had ended, and its number."""
+def _before(facts: Facts, decision: DecisionState) -> dict[str, str]:
+    """For each step with attempts before that: how the last of them had ended."""
     found = {}
     for step in _undertaken(facts):
-        earlier = [one for one in step.attempts if one.started_us <= decision.ts]
+        earlier = [one for one in step.attempts if one.started_us < decision.ts]
         if earlier:
             status = earlier[-1].status
-            found[step.step_id] = (_STANDINGS.get(status, status), earlier[-1].number)
+            found[step.step_id] = _STANDINGS.get(status, status)
     return found
 
 
@@ -170,16 +171,19 @@ def _undertaken(facts: Facts) -> Iterator[StepState]:
     return (step for step in facts.state.steps.values() if not step.step_id.startswith(COMPENSATION))
 
 
-def _why_left(facts: Facts, step_id: str, since_us: int) -> str | None:
-    """Why a step that is in doubt was not run again."""
-    for one in facts.decisions.get(step_id, ()):
-        if one.by_engine and (one.point, one.decision) == ("resume", "leave") and one.ts >= since_us:
-            return (one.rationale or "").rpartition("; ")[2] or "nobody asked for it"
-    return None
+def _doubt(facts: Facts, step_id: str, decision: DecisionState) -> DecisionState | None:
+    """What was decided of a step in doubt, right after the run was taken up."""
+    made = (one for one in facts.decisions.get(step_id, ()) if one.by_engine and one.point == "resume")
+    return next((one for one in made if one.seq > decision.seq), None)
+
+
+def _why_left(doubt: DecisionState) -> str:
+    """Why a step in doubt was not run again."""
+    return (doubt.rationale or "").rpartition("; ")[2] or "nobody asked for it"
 
 
 def _was_undone(facts: Facts, step_id: str, before_us: int) -> bool:
     undoing = facts.compensations.get(step_id)
     return undoing is not None and any(
-        one.status == "success" and one.started_us <= before_us for one in undoing.attempts
+        one.status == "success" and one.started_us < before_us for one in undoing.attempts
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from orchkit.analysis import choices, lives, origins, runstory, tries
-from orchkit.analysis.facts import COMPENSATION, OVER, Facts, span_ms, tally
+from orchkit.analysis.facts import CALL, COMPENSATION, OVER, Facts, span_ms, tally
 from orchkit.analysis.links import Link
 from orchkit.analysis.liveness import CUT_OFF
 from orchkit.analysis.words import duration, error_text, listing, ordinal, plural, shorten, value_text
@@ -148,6 +148,8 @@ def _kind(facts: Facts, step: StepState) -> Iterator[str]:
         failed = [item for item in items if item.status == "failed"]
         for item in failed[:3]:
             yield f"  {item.step_id}: {error_text(item.error or _NO_ERROR)}"
+    elif step.node_type == CALL:
+        yield f"It is a call that step {step.parent} made" if step.parent else "It is a call of its own"
     elif step.parent is not None:
         yield f"It is an item of the map {step.parent}"
     elif step.step_id.startswith(COMPENSATION):

@@ -22,6 +22,7 @@ from orchkit.cli.run import run
 from orchkit.cli.runs import runs
 from orchkit.cli.show import show
 from orchkit.cli.sql import sql
+from orchkit.cli.sweep import sweep
 from orchkit.errors import OrchkitError
 
 
@@ -57,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (run, resume, runs, show, keys, sql, export, import_, demo, doctor):
+for command in (run, resume, runs, show, keys, sql, sweep, export, import_, demo, doctor):
     app.command(command.__name__.rstrip("_"))(command)
 
 

@@ -10,24 +10,22 @@ from pydantic import ValidationError
 
 from orchkit.engine.calls import NO_TOOL
 from orchkit.engine.draft import brief, step_name
+from orchkit.engine.policyargs import (
+    Breaker,
+    Bulkhead,
+    Fallback,
+    Faults,
+    Hedge,
+    Policy,
+    RateLimit,
+    Retry,
+    Timeout,
+)
 from orchkit.engine.references import fresh
 from orchkit.engine.validation import check_by_step
 from orchkit.errors import OrchkitError, Problem, WorkflowValidationError
 from orchkit.model.base import Record
-from orchkit.model.policy import (
-    NO_POLICY,
-    READERS,
-    BreakerPolicy,
-    BulkheadPolicy,
-    FallbackOption,
-    FallbackPolicy,
-    FaultPolicy,
-    HedgePolicy,
-    RateLimitPolicy,
-    ReliabilityPolicy,
-    RetryPolicy,
-    TimeoutPolicy,
-)
+from orchkit.model.policy import NO_POLICY, READERS, ReliabilityPolicy
 from orchkit.model.presets import as_policy
 from orchkit.model.workflow import Compensation, ErrorHandling, ExecutionMode, StepDefinition, Workflow
 from orchkit.registry.registration import default_registry
@@ -37,27 +35,6 @@ Tool = str | Callable[..., Any]
 """A registered name, ``package.module:function``, or a function (registered under its name if it is not)."""
 Undo = Tool | Compensation | Mapping[str, Any]
 """A tool that gets the step's own parameters, or ``{"tool": …, "params": …}``."""
-Retry = RetryPolicy | int | str | Mapping[str, Any]
-"""A policy, a number of attempts, a strategy, or the fields of a policy."""
-Timeout = TimeoutPolicy | float | Mapping[str, Any]
-"""A policy, seconds per attempt, or the fields of a policy."""
-Breaker = BreakerPolicy | bool | int | str | Mapping[str, Any]
-"""A policy, whether to have one, failures in a row, a name, or the fields of a policy."""
-Fallback = (
-    FallbackPolicy | FallbackOption | float | str | Callable[..., Any] | Mapping[str, Any] | Sequence[Any]
-)
-"""A policy, a number, the name of a tool, a function, the fields of an option, or a chain of those."""
-Bulkhead = BulkheadPolicy | int | Mapping[str, Any]
-"""A policy, calls at a time, or the fields of a policy."""
-RateLimit = RateLimitPolicy | int | str | Mapping[str, Any]
-"""A policy, calls per second, a rate such as ``"100/min"``, or the fields of a policy."""
-Hedge = HedgePolicy | float | Mapping[str, Any]
-"""A policy, seconds before the second try, or the fields of a policy."""
-Faults = FaultPolicy | float | Mapping[str, Any]
-"""A policy, the share of attempts that fail, or the fields of a policy."""
-Policy = ReliabilityPolicy | str | Mapping[str, Any]
-"""A policy, the name of a preset, or the parts of a policy (perhaps over a ``preset``)."""
-
 RecordT = TypeVar("RecordT", bound=Record)
 T = TypeVar("T")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from orchkit.engine.recorder import StepScope, current_scope
 from orchkit.engine.reuse import reuse_or_compute
 from orchkit.engine.sessions import SessionLifecycleHook, SessionOrchestrator
 from orchkit.engine.single import Single, SingleRun, output_of
+from orchkit.engine.substitutes import tools_of
 from orchkit.errors import ParameterError, Problem, StoreClosedError
 from orchkit.executors.body import Bodies
 from orchkit.model.policy import NO_POLICY, FallbackOption, ReliabilityPolicy
@@ -61,6 +63,15 @@ def default_hooks(hooks: HookManager | None = None) -> HookManager:
     return manager
 
 
+_of_stores: weakref.WeakKeyDictionary[Store, weakref.ref[Orchestrator]] = weakref.WeakKeyDictionary()
+
+
+def orchestrator_of(store: Store) -> Orchestrator | None:
+    """The orchestrator that was made last over a store, if it is still there."""
+    reference = _of_stores.get(store)
+    return None if reference is None else reference()
+
+
 class Orchestrator:
     """Dispatches operations; the engine's steps go through the same eight steps (`perform`).
 
@@ -86,8 +97,10 @@ class Orchestrator:
         self.registry = registry or default_registry
         self.bodies = bodies or Bodies()
         self.rng = rng or Random()  # noqa: S311 - jitter, not secrets
-        self.guards = Guards(self.store)
+        self.guards = Guards.of(self.store)
         """The breakers, budgets and the like that calls share by name."""
+        self._aside = partial(self.bodies.threads.run, kwargs={})
+        _of_stores[self.store] = weakref.ref(self)
 
     @property
     def clock(self) -> Clock:
@@ -168,18 +181,8 @@ class Orchestrator:
         return Operation(target, name, choice, whole, pipeline, body, in_thread, services, overrides)
 
     def _substitute(self, option: FallbackOption) -> Substitute:
-        """How the tool of a fallback is called: with its own parameters, or those of the call."""
-        target = self.registry.resolve(option.tool or "")
-        method = target.method
-        body, _ = self.bodies.runner(method.function, is_async=method.is_async, executor=method.executor)
-        services = self.registry.inject(method)
-
-        async def call_tool(call: Call, error: Exception) -> Any:
-            given = call.arguments or {} if option.params is None else option.params
-            params = self.registry.validate(target, given)
-            return await body({**params, **services})
-
-        return call_tool
+        """How the tool of a fallback is called."""
+        return tools_of(self.registry, self.bodies)(option)
 
     async def perform(
         self, operation: Operation, request: Request, params: Mapping[str, Any], scope: StepScope
@@ -233,6 +236,7 @@ class Orchestrator:
             operation.in_thread,
             attempt=scope.attempt or 0,
             forgiven=scope.forgiven,
+            aside=self._aside,
             arguments=params,
         )
         if operation.target.method.cache is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from orchkit.engine.groupcommit import GroupCommit, group_commit
@@ -40,6 +41,7 @@ class RunRecorder:
         "_append",
         "_commit",
         "_durable",
+        "_numbers",
         "_once",
         "_store",
         "cancel_reason",
@@ -55,6 +57,7 @@ class RunRecorder:
         self._durable = durability == "sync"
         self._commit: GroupCommit | None = None
         self._once: set[tuple[str, ...]] = set()
+        self._numbers: dict[str, count[int]] = {}
         self.run_id = run_id
         self.durability: Durability = durability
         self.cancel_reason: str | None = None
@@ -118,6 +121,10 @@ class RunRecorder:
             return False
         self._once.add(key)
         return True
+
+    def next_number(self, key: str) -> int:
+        """1 the first time in this run, then 2, and so on; from any thread."""
+        return next(self._numbers.setdefault(key, count(1)))
 
     def scope(self, step_id: str) -> StepScope:
         """Where a step that begins now records what happens to it."""

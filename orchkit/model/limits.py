@@ -20,6 +20,11 @@ class TimeoutPolicy(Record):
     attempt: float | None = Field(default=None, gt=0)
     total: float | None = Field(default=None, gt=0)
 
+    @property
+    def limits(self) -> bool:
+        """Whether there is any limit."""
+        return self.attempt is not None or self.total is not None
+
 
 class BulkheadPolicy(Record):
     """How many calls may run at the same time, and how many may wait for a place."""

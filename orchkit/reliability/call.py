@@ -63,6 +63,8 @@ class Call:
     """Attempts begun so far; above 0 at the start when some were made before a crash: numbering goes on."""
     forgiven: int = 0
     """How many of those do not count towards the limit (the step of an ended run is taken up again)."""
+    aside: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
+    """Calls a sync function where it may take its time; None: on the loop."""
     arguments: Mapping[str, Any] | None = None
     """What the body is called with, for a tool that takes its place."""
     total: Limit | None = None

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from orchkit.errors import StoreError
@@ -41,7 +42,9 @@ def _function_of(option: FallbackOption) -> Substitute:
     async def ask(call: Call, error: Exception) -> Any:
         assert option.function is not None
         function = load("fallback", option.function)
-        result = function(error) if _takes_one(function) else function()
+        ask_it = partial(function, error) if _takes_one(function) else function
+        apart = call.aside is not None and not inspect.iscoroutinefunction(function)
+        result = await call.aside(ask_it) if apart and call.aside else ask_it()
         return await result if inspect.isawaitable(result) else result
 
     return ask

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from orchkit.model.breaker import BreakerPolicy
 from orchkit.model.budget import BudgetPolicy
 from orchkit.reliability.budget import Budget
 from orchkit.reliability.bulkhead import Bulkhead
+from orchkit.reliability.call import Handler
 from orchkit.reliability.circuit import CircuitBreaker
 from orchkit.reliability.faults import Injector
 from orchkit.reliability.ledger import Ledger, NoLedger, StoreLedger
@@ -113,6 +116,10 @@ class Injectors(Named[Injector]):
         return shared.name, shared.policy.rate, shared.policy.seed, shared.injected
 
 
+_of_stores: weakref.WeakKeyDictionary[Store, Guards] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
 class Guards:
     """What calls share by name. Everything is made at its first use.
 
@@ -131,6 +138,18 @@ class Guards:
         self.bulkheads = Bulkheads(Bulkhead)
         self.rate_limits = RateLimits(lambda name, policy: RateLimit(name, policy, self.clock))
         self.injectors = Injectors(Injector)
+
+        self.pipelines: weakref.WeakKeyDictionary[Any, Handler] = weakref.WeakKeyDictionary()
+        """What was made of these for decorated functions, as long as there are those."""
+
+    @classmethod
+    def of(cls, store: Store) -> Guards:
+        """Those of a store: kits, runs and decorated functions on it share them."""
+        with _lock:
+            found = _of_stores.get(store)
+            if found is None:
+                found = _of_stores[store] = cls(store)
+            return found
 
     def _budget_reset(self, budget: Budget, before: float, reason: str) -> None:
         payload = {"name": budget.name, "from_tokens": before, "to_tokens": budget.tokens, "reason": reason}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from orchkit.errors import StoreClosedError
 from orchkit.store import codec
 from orchkit.store.log import StateConflictError
 from orchkit.store.process import Process, Standing, standing, this_process
@@ -67,8 +69,15 @@ class StoreLedger:
     """The ledger in the log of a store: a row per breaker, replaced by compare-and-set."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._reference = weakref.ref(store)  # the store keeps its breakers, not they the store
         self.shared = store.path is not None
+
+    @property
+    def _store(self) -> Store:
+        store = self._reference()
+        if store is None:
+            raise StoreClosedError("the store of this breaker is gone")
+        return store
 
     def read(self, name: str) -> Stored | None:
         """What is written down; None: nothing, or nothing that can be read."""

@@ -31,8 +31,8 @@ Body = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 _place: ContextVar[tuple[int, str]] = ContextVar("orchkit_simulated_place")
 """The number of the run, and the steps above: ``notify/`` in the sub-workflow of a step."""
-_given: ContextVar[Mapping[str, Any]] = ContextVar("orchkit_simulated_given")
-"""The parameters of the step that is running."""
+_performed: ContextVar[tuple[str, Mapping[str, Any]]] = ContextVar("orchkit_simulated_operation")
+"""The tool of the step that is running, and its parameters."""
 
 
 class PlayedExecution(Execution):
@@ -78,7 +78,7 @@ class Stage(Orchestrator):
         # What is called blocks nothing but the simulation: virtual time stands still meanwhile.
         own, fallback = policy, policy.over(self.policies.choose(target.method.operation).policy).fallback
         if fallback is not None:
-            policy = ReliabilityPolicy(fallback=self._played_fallback(fallback, target.name)).over(policy)
+            policy = ReliabilityPolicy(fallback=self._played_fallback(fallback)).over(policy)
         operation = super().prepare(target, policy=policy, executor="inline", **more)
         overrides = tuple(
             name for name in operation.overrides if name != "fallback" or own.fallback is not None
@@ -90,11 +90,11 @@ class Stage(Orchestrator):
         self, operation: Operation, request: Request, params: Mapping[str, Any], scope: StepScope
     ) -> Response:
         """See `Orchestrator.perform`."""
-        token = _given.set(params)
+        token = _performed.set((operation.target.name, params))
         try:
             return await super().perform(operation, request, params, scope)
         finally:
-            _given.reset(token)
+            _performed.reset(token)
 
     # --- calls -------------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class Stage(Orchestrator):
             if tool in called or not called.isdisjoint(names):
                 with clock.busy():
                     return await real(kwargs)
-            return await self._output((*names, tool, *_step_names()), kwargs)
+            return await self._output((*names, tool, *_own_names()), kwargs)
 
         return body
 
@@ -152,21 +152,21 @@ class Stage(Orchestrator):
 
         return call_tool
 
-    def _played_fallback(self, fallback: FallbackPolicy, tool: str) -> FallbackPolicy:
+    def _played_fallback(self, fallback: FallbackPolicy) -> FallbackPolicy:
         """Functions that are not called are replaced by others that go by their names."""
         chain = (
             option
             if option.function is None or not self._cast.called.isdisjoint(names_of_option(option))
-            else self._played_option(option, tool)
+            else self._played_option(option)
             for option in fallback.chain
         )
         return FallbackPolicy(chain=tuple(chain))
 
-    def _played_option(self, option: FallbackOption, tool: str) -> FallbackOption:
+    def _played_option(self, option: FallbackOption) -> FallbackOption:
         names = names_of_option(option)
 
         async def played(error: Exception) -> Any:
-            return await self._output((*names, *_step_names(), tool), _given.get())
+            return await self._output((*names, *_own_names()), _performed.get()[1])
 
         played.__module__, _, played.__qualname__ = names[0].rpartition(":")
         return option.model_copy(update={"function": played})
@@ -193,6 +193,11 @@ def _step_names() -> tuple[str, ...]:
     """What the running step may be called: in full, without the steps above, without its index."""
     step_id, (_, path) = _step(), _place.get()
     return f"{path}{step_id}", f"{path}{step_name(step_id)}", step_id, step_name(step_id)
+
+
+def _own_names() -> tuple[str, ...]:
+    """The same, and its tool."""
+    return *_step_names(), _performed.get()[0]
 
 
 def _this_call(at: float, attempt: int | None) -> SimulatedCall:

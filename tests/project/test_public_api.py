@@ -36,6 +36,7 @@ NAMES = {
         "WorkflowBuilder",
         "WorkflowDefinition",
         "policies",
+        "reliable",
     ],
     "requests and results": [
         "ExecutionDirective",
