@@ -151,6 +151,8 @@ class Orchestrator:
         if responses and result.success:
             return responses[0]
         metadata = self._metadata(operation, request, result.attempts, started_us, run.run_id)
+        if result.success:
+            return Response(operation.name, "success", result.output, metadata=metadata)
         return Response(operation.name, "failed", None, result.error, result.exception, metadata)
 
     def prepare(

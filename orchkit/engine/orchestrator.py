@@ -205,7 +205,7 @@ class BaseOrchestrator(ABC, Generic[T]):
             raise OrchestrationError(
                 self.orchestrator_name, request_id, cause, run_id=run.run_id
             ) from ended.exception
-        return results[0]
+        return results[0] if results else self._deserialize_result(ended.output)
 
     def _pipeline_of(self, input_data: Any) -> Any:
         def pipeline() -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from orchkit.engine.compiled import code_facts
 from orchkit.engine.idempotency import Asked, Granted, Once, Replay
 from orchkit.engine.recorder import Earlier, RunRecorder, StepScope
+from orchkit.engine.resumption import recorded_step
 from orchkit.engine.steprun import run_step
 from orchkit.errors import StoreError
 from orchkit.ids import new_id
@@ -108,7 +109,9 @@ class SingleRun:
             return await perform(scope, before)
 
         try:
-            result = await run_step(recorder, single.step_id, single.name, single.input, work)
+            result = self._done_before(before)
+            if result is None:
+                result = await run_step(recorder, single.step_id, single.name, single.input, work)
         except BaseException as error:  # Ctrl-C: it ends here, or its key would stay in flight
             self._end(recorder, granted, StepResult(single.step_id, "cancelled", reason=type(error).__name__))
             store.commit()
@@ -122,6 +125,13 @@ class SingleRun:
         if result.status == "cancelled":
             raise asyncio.CancelledError(result.reason)
         return result
+
+    def _done_before(self, before: RunState | None) -> StepResult | None:
+        """The result of a process that died between the end of its work and that of the run."""
+        step = before.steps.get(self._single.step_id) if before is not None else None
+        if step is None or step.status != "success":
+            return None
+        return recorded_step(step, codec.unpack(step.output, step.output_types))
 
     def _end(self, recorder: RunRecorder, granted: Granted | None, result: StepResult) -> None:
         """Put the end on the record, and what it means for the key."""

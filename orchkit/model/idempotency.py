@@ -49,6 +49,8 @@ def _problems(key: Any) -> list[Problem]:
     problems = []
     if not isinstance(key.key, str) or not key.key.strip():
         problems.append(Problem("key", f"expected a text that is not empty, got {key.key!r}"))
+    elif any("\ud800" <= character <= "\udfff" for character in key.key):
+        problems.append(Problem("key", f"{key.key!r} has a lone surrogate, which cannot be written"))
     hours = key.ttl_hours
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not (0 < hours < math.inf):
         problems.append(Problem("ttl_hours", f"expected a number of hours above 0, got {hours!r}"))

@@ -283,11 +283,15 @@ class Claims:
 
         def decide(connection: sqlite3.Connection) -> tuple[bool, list[Row]]:
             row = connection.execute(_READ, (key,)).fetchone()
-            claim = Claim._make(row) if row else None
-            if claim is not None and claim.status == RequestStatus.PROCESSING and self._is_held(claim):
+            if row is None:
+                return True, []
+            claim = Claim._make(row)
+            if claim.status == RequestStatus.PROCESSING and self._is_held(claim):
                 return False, []
             connection.execute("DELETE FROM claim WHERE key = ?", (key,))
-            return True, []
+            payload = {"key": key, "name": claim.name, "run_id": claim.run_id, "reason": "forgotten"}
+            released = (ev.CLAIM_RELEASED, None, None, None, codec.dumps(payload))
+            return True, [(self._clock.now_us(), *released)]
 
         return self._log.transact(decide)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from orchkit.model.result import WorkflowResult
 from orchkit.model.workflow import Workflow
 from orchkit.store.cache import Cache
-from orchkit.views import cachecards, kitcards, runcards, verifycards, workflowcards
+from orchkit.views import cachecards, kitcards, runcards, workflowcards
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 

@@ -499,3 +499,55 @@ def test_a_pipeline_whose_process_died_is_taken_over(tmp_path: Path, kill: str, 
             FROM decision_traces WHERE request_id = 'r'
         """)
         assert (first, last) == (1, count)
+
+
+DYING = """
+    import sys
+    import orchkit as ok
+    from orchkit.testing import FaultyStore
+
+    path, effects, number = sys.argv[1:]
+
+    class Pipeline(ok.BaseOrchestrator[dict]):
+        orchestrator_name = "pipeline"
+
+        def _execute_pipeline(self, context):
+            with open(effects, "a") as file:
+                file.write("pipeline\\n")
+            return {"n": context["input"]["n"]}
+
+    with ok.Kit(FaultyStore(path, kill_after=int(number)) if int(number) else ok.open(path).store) as kit:
+        print(Pipeline(kit).execute("r", {"n": 1}))
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_wherever_it_dies_the_result_comes(tmp_path: Path, number: int) -> None:
+    """Killed after each of its commits, the same request gives the result; done work is not done again."""
+    path, told = tmp_path / "runs.duckdb", tmp_path / "effects.txt"
+    script = textwrap.dedent(DYING)
+
+    def run(number: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, str(path), str(told), str(number)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert run(number).returncode == -9
+    done = run(0)
+    assert (done.returncode, done.stdout.strip()) == (0, "{'n': 1}"), done.stderr
+    # After the claim; after the beginning of the attempt, before the work; after the end and the settlement.
+    assert told.read_text().split() == ["pipeline"]
+
+
+def test_a_forgotten_key_is_gone_from_the_view_and_can_be_used_anew() -> None:
+    """`forget` is on record; what is being worked on is not forgotten."""
+    with ok.open() as kit:
+        orchestrator = Scripted[int](kit, 1)
+        orchestrator.execute("r", {"n": 1})
+        assert kit.store.claims.forget("r")
+        assert kit.store.query("SELECT * FROM idempotency_keys") == []
+        orchestrator.execute("r", {"n": 2})
+        assert orchestrator.calls == 2
+        assert kit.store.query("SELECT status, executions FROM idempotency_keys") == [("COMPLETED", 2)]
+        held: list[bool] = []
+        Scripted[int](kit, lambda self, context: held.append(kit.store.claims.forget("s"))).execute("s", {})
+        assert held == [False]

@@ -112,3 +112,10 @@ FROM (
         json_extract(payload, '$.causes') AS j
     FROM batch WHERE kind = 'breaker.transition'
 );
+
+INSERT INTO claim_event
+SELECT seq, ts, 'released', p[1], p[2], p[3], NULL, NULL, NULL, NULL, p[4], NULL
+FROM (
+    SELECT seq, ts, json_extract_string(payload, ['$.key', '$.name', '$.run_id', '$.reason']) AS p
+    FROM batch WHERE kind = 'claim.released'
+);

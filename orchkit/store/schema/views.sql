@@ -128,7 +128,8 @@ SELECT request_id, arg_max(orchestrator_name, seq) FILTER (kind = 'acquired') AS
            AS error,
        count(*) FILTER (kind = 'replayed') AS replays,
        count(*) FILTER (kind = 'acquired' AND reason IS DISTINCT FROM 'taken over') AS executions
-FROM claim_event GROUP BY request_id;
+FROM claim_event GROUP BY request_id
+HAVING arg_max(kind, seq) FILTER (kind <> 'replayed') <> 'released';
 
 -- Which recorded results are shared, and with whom: `how` is fork or cache. In a run that was taken up again such a step
 -- may have run itself since.
