@@ -37,9 +37,9 @@ def sweep(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Remove runs with everything about them, expired keys, and the space they took.
+    """Remove old runs with everything about them.
 
-    Without --older-than and --keep no run goes. Runs that go on, and those that an idempotency key still
+    Expired idempotency keys go in any case, and the files get smaller. Without --older-than and --keep no run goes. Runs that go on, and those that an idempotency key still
     needs for its answer, always stay.
     """
     with reading(place or store) as kit:

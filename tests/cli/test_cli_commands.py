@@ -497,7 +497,7 @@ def test_the_version(orchkit: Orchkit) -> None:
 def test_help_names_every_command(orchkit: Orchkit) -> None:
     """All commands with a line each that fits the screen."""
     text = orchkit("--help").stdout
-    for command in ("run", "runs", "show", "sql", "export", "import", "demo", "doctor"):
+    for command in ("run", "runs", "show", "sql", "sweep", "export", "import", "demo", "doctor"):
         assert f"\n  {command} " in text
         assert orchkit(command, "--help").exit_code == 0
     assert "..." not in text.partition("Commands:")[2]

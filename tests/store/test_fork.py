@@ -38,6 +38,8 @@ calls = {
     "ingest_soon": store.ingest_soon,
     "sql": lambda: store.sql("SELECT 1"),
     "query": lambda: store.query("SELECT 1"),
+    "sweep": store.sweep,
+    "cache": store.cache,
     "events": lambda: store.events("run_1"),
     "blob": lambda: store.blob("hash"),
     "holder": store.holder,

@@ -20,6 +20,8 @@ from typing import Any
 import duckdb
 import pytest
 
+import orchkit as ok
+from orchkit.errors import UnknownNameError
 from orchkit.store import codec, compaction
 from orchkit.store.sqlite import SqliteFile
 from orchkit.store.store import Store
@@ -315,6 +317,36 @@ with ok.open(sys.argv[1]) as kit:
     living.wait()
     assert store.sweep(older_than="0s").runs == 1
     assert store.open_runs.all() == []
+
+
+def test_a_run_that_is_swept_while_it_is_being_resumed(
+    start: Start, store: Store, path: Path, open_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not go on without its beginning: it is not there any more, nor listed as open."""
+    code = """
+import os, sys, orchkit as ok
+
+@ok.method
+def die() -> None:
+    os.kill(os.getpid(), 9)
+
+with ok.open(sys.argv[1]) as kit:
+    kit.run(kit.workflow("cut off").add_step("die").build())
+"""
+    start(code, path).communicate(timeout=60)
+    take_up = store.open_runs.take_up
+
+    def too_late(*arguments: Any) -> None:
+        assert open_store().sweep(keep=0).runs == 1
+        take_up(*arguments)
+
+    with ok.Kit(store) as kit:
+        kit.registry.methods.register_method(lambda: None, name="die")
+        monkeypatch.setattr(store.open_runs, "take_up", too_late)
+        with pytest.raises(UnknownNameError, match="unknown run"):
+            kit.resume(kit.runs[-1].id).result(30)
+        assert store.open_runs.all() == []
+        assert store.query("SELECT count(*) FROM runs") == [(0,)]
 
 
 @pytest.mark.parametrize("read_only", [True, False])

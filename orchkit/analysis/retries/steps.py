@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 # 1 that is missing among the others of a step may be such a row.
 TRIED = """,
 rest AS MATERIALIZED (
-    SELECT run_id, step_id, count(*) AS attempts, min(attempt) AS head, bool_or(status = 'success') AS ok,
+    SELECT run_id, step_id, count(*) AS attempts, bool_or(status = 'success') AS ok,
+           min(2 * attempt + (status <> 'success')::INT) // 2 AS head,
            min(2 * attempt + (status <> 'success')::INT) % 2 = 0 AS ok_at_once,
            max(4 * attempt + CASE status WHEN 'running' THEN 2 WHEN 'in_doubt' THEN 2 WHEN 'cancelled' THEN 1
                ELSE 0 END) % 4 AS last,
