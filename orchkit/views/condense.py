@@ -136,6 +136,7 @@ def _node(group: _Group) -> Node:
         tooltip=f"{plural(len(group.nodes), 'step')}, {level}" + (f": {words}" if words else ""),
         classes=classes,
         tool=group.title,
+        members=tuple(node.id for node in group.nodes),
     )
 
 

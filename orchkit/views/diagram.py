@@ -41,6 +41,8 @@ class Node:
     classes: tuple[str, ...] = ()
     cluster: str | None = None
     tool: str = ""
+    members: tuple[str, ...] = ()
+    """For what stands for several steps: the ids of their nodes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 
@@ -30,6 +31,13 @@ from orchkit.views.stylesheet import STYLE
 from orchkit.views.text import fit, width
 
 MARGIN = 8.0
+# What badges say, so that who changes a picture later finds the right one.
+_ROLES = (
+    ("tries", re.compile(r"try [\d,]+")),
+    ("doubt", re.compile(r"in doubt")),
+    ("items", re.compile(r"[\d,]+/[\d,]+")),
+    ("undo", re.compile(r"↶")),
+)
 
 
 def svg_of(diagram: Diagram, layout: Layout) -> str:
@@ -145,8 +153,11 @@ def _texts(node: Node, box: Box, x: float, y: float, wide: float) -> Iterator[st
 
 def _badge(badge: str, x: float, middle: float) -> Iterator[str]:
     wide = badge_width(badge)
+    role = next((role for role, form in _ROLES if form.fullmatch(badge)), "plain")
+    yield f'<g class="tag tag_{role}">'
     yield _rect("pill", x, middle - 8, wide, 16, 8)
     yield _text("badge", x + wide / 2, middle + SMALL * 0.36, badge)
+    yield "</g>"
 
 
 def _bar(node: Node, x: float, y: float, wide: float) -> Iterator[str]:
