@@ -91,7 +91,10 @@ class _Draft:
             ]
             words.append(flow.execution_mode)
         if state is not None:
-            words.append(self._facts(state).run_standing)
+            facts = self._facts(state)
+            if flow is None and facts.pipeline is not None and len(facts.own_steps) > 1:
+                words = [plural(len(facts.own_steps) - 1, "workflow")]
+            words.append(facts.run_standing)
             if state.forked_from is not None:
                 words.append(f"forked from {state.forked_from.get('run_id')}")
         caption = clean(f"{title}: {', '.join(words)}")

@@ -151,8 +151,10 @@ def _open_run(number: int, kind: str = "workflow") -> OpenRun:
         ([], None),
         (
             [_open_run(1)],
-            "1 run was cut off when its process ended: kit.incomplete() shows it, "  # noqa: ISC004
-            'kit.resume("run_1") goes on',
+            (
+                "1 run was cut off when its process ended: kit.incomplete() shows it, "
+                'kit.resume("run_1") goes on'
+            ),
         ),
         (
             [_open_run(1, "orchestrator")],
@@ -160,8 +162,10 @@ def _open_run(number: int, kind: str = "workflow") -> OpenRun:
         ),
         (
             [_open_run(1), _open_run(2)],
-            "2 runs were cut off when their process ended: kit.incomplete() shows them, "  # noqa: ISC004
-            "kit.resume(run_id) goes on",
+            (
+                "2 runs were cut off when their process ended: kit.incomplete() shows them, "
+                "kit.resume(run_id) goes on"
+            ),
         ),
     ],
     ids=["none", "one", "no workflow", "two"],
