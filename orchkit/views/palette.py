@@ -44,6 +44,20 @@ STATUS: Mapping[str, Look] = {
 """Hues of M. Okabe and K. Ito, "Color Universal Design" (2008): bluish green, vermillion, blue, reddish
 purple, orange and yellow, the last three darkened until their strokes stand out on white."""
 
+DARK: Mapping[str, Look] = {
+    "success": Look("#2FBF95", "#12352B", "#BDEBDC", "✓"),
+    "failed": Look("#F28B4B", "#40230F", "#FFD5BA", "✗"),
+    "running": Look("#56B4E9", "#10314A", "#C6E5F8", "▶"),
+    "pending": Look("#7F8B97", "#222930", "#B9C3CC", "○"),
+    "skipped": Look("#D58FB6", "#381F2D", "#F3D2E3", "↷"),
+    "cancelled": Look("#9AA6B1", "#272E35", "#D5DCE2", "⊘"),
+    "partial": Look("#E3AB3A", "#3A2B0D", "#F9E4B3", "◐"),
+    "paused": Look("#D1C43C", "#34300C", "#F4EDB0", "‖"),
+    "cut off": Look("#EE8069", "#3E1D16", "#FBD2C8", "↯"),
+    "timeout": Look("#E3AB3A", "#3A2B0D", "#F9E4B3", "◷"),
+}
+"""The same on a dark page: brighter strokes, deep fills, light text on them."""
+
 BY_PROGRESS = ("success", "running", "cut off", "failed", "cancelled", "skipped", "pending")
 """The statuses of steps in the order in which counts are shown."""
 BY_GRAVITY = ("failed", "cut off", "cancelled", "running", "skipped", "pending", "success")

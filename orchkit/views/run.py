@@ -51,6 +51,10 @@ class Record(frames.Readable, Protocol):
         """The events of a run in order."""
         ...
 
+    def events_below(self, run_id: str) -> dict[str, list[Event]]:
+        """The events of a run and of the runs of sub-workflows below it, by run id."""
+        ...
+
 
 class Explanation(str):
     """A text that is shown as it is, without quotes."""
