@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from orchkit.errors import RejectedError
@@ -32,6 +34,7 @@ THROTTLING_CODES: Final = frozenset(
 
 _TRANSIENT_CODES: Final = frozenset({"RequestTimeout", "RequestTimeoutException", "InternalError"})
 _TRANSIENT_STATUS: Final = frozenset({408, 500, 502, 503, 504})
+_CARRIERS: Final = ("status_code", "status", "http_status", "code", "error_code", "response")
 _TIMEOUTS: Final = ("Timeout", "TimeoutError", "TimeoutException", "RequestTimeoutException")
 _CONNECTIONS: Final = ("ConnectionError", "ConnectError", "ConnectTimeout", "TransportError", "NetworkError")
 
@@ -73,37 +76,68 @@ def code_of(error: BaseException) -> str | None:
 
 def traits_of(error: BaseException) -> frozenset[str]:
     """Everything by which a selector can mean this error: names, code, status (``503``, ``5xx``), kinds."""
-    names = names_of(type(error))
+    known = _of_type(type(error))
+    if not (known.carries or error.__dict__):
+        return known.traits
     status, code = status_of(error), code_of(error)
-    found = set(names)
+    if status is None and code is None:
+        return known.traits
+    found = set(known.traits)
     if code is not None:
         found.add(code)
     if status is not None:
         found |= {str(status), f"{status // 100}xx"}
-    found |= _kinds(error, names, status, {code, type(error).__name__})
+        found |= _kinds_of_status(status)
+    found |= _kinds_of_codes({code, type(error).__name__})
+    if "throttling" in found:
+        found.discard("client_error")
     return frozenset(found)
 
 
-def _kinds(
-    error: BaseException, names: frozenset[str], status: int | None, codes: set[str | None]
-) -> set[str]:
-    if isinstance(error, RejectedError):
-        return {"rejected"}
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an exception type tells of all errors of it."""
+
+    traits: frozenset[str]
+    carries: bool
+    """Whether it defines anything in which a status or a code could be."""
+
+
+@lru_cache(maxsize=512)
+def _of_type(kind: type[BaseException]) -> _Known:
+    names = names_of(kind)
+    found = set(names)
+    if issubclass(kind, RejectedError):
+        found.add("rejected")
+    else:
+        found |= _kinds_of_codes({kind.__name__})
+        if issubclass(kind, TimeoutError) or any(name.endswith(_TIMEOUTS) for name in names):
+            found |= {"timeout", "transient"}
+        if issubclass(kind, ConnectionError) or any(name.endswith(_CONNECTIONS) for name in names):
+            found |= {"connection", "transient"}
+    return _Known(frozenset(found), any(hasattr(kind, name) for name in _CARRIERS))
+
+
+def _kinds_of_status(status: int) -> set[str]:
     kinds: set[str] = set()
-    throttled = status == 429 or not codes.isdisjoint(THROTTLING_CODES)
-    if throttled:
+    if status == 429:
         kinds.add("throttling")
-    elif status is not None and 400 <= status < 500 and status != 408:
+    elif 400 <= status < 500 and status != 408:
         kinds.add("client_error")
-    if status is not None and status >= 500:
+    elif status >= 500:
         kinds.add("server_error")
-    timeout = isinstance(error, TimeoutError) or status == 408 or any(n.endswith(_TIMEOUTS) for n in names)
-    connection = isinstance(error, ConnectionError) or any(n.endswith(_CONNECTIONS) for n in names)
-    if timeout:
+    if status == 408:
         kinds.add("timeout")
-    if connection:
-        kinds.add("connection")
-    if timeout or connection or status in _TRANSIENT_STATUS or not codes.isdisjoint(_TRANSIENT_CODES):
+    if status in _TRANSIENT_STATUS:
+        kinds.add("transient")
+    return kinds
+
+
+def _kinds_of_codes(codes: set[str | None]) -> set[str]:
+    kinds: set[str] = set()
+    if not codes.isdisjoint(THROTTLING_CODES):
+        kinds.add("throttling")
+    if not codes.isdisjoint(_TRANSIENT_CODES):
         kinds.add("transient")
     return kinds
 
