@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchkit.engine.compiled import Compiled, CompiledCache
-from orchkit.engine.differences import differences
+from orchkit.model.differences import differences
 from orchkit.engine.dispatch import Orchestrator
 from orchkit.engine.resume import RecordedRun
 from orchkit.errors import Difference
