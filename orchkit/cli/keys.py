@@ -113,5 +113,5 @@ def _status(row: Mapping[str, Any], now: datetime) -> Text:
         return Text("cut off", style=STYLES[CUT_OFF])
     status = str(row["status"] or "–")
     if row["expires_at"] is not None and row["expires_at"] <= now:
-        return Text(f"{status.lower()}, expired", style="dim")
+        return Text("expired", style="dim")
     return Text(status.lower(), style=_STYLES.get(status, ""))
