@@ -39,8 +39,8 @@ def sweep(
 ) -> None:
     """Remove old runs with everything about them.
 
-    Expired idempotency keys go in any case, and the files get smaller. Without --older-than and --keep no run goes. Runs that go on, and those that an idempotency key still
-    needs for its answer, always stay.
+    Expired idempotency keys go in any case, and the files get smaller. Without --older-than and --keep no
+    run goes. Runs that go on, and those that an idempotency key still needs for its answer, always stay.
     """
     with reading(place or store) as kit:
         report = kit.store.sweep(older_than=older_than, keep=_kept(kit, keep or []), dry_run=dry_run)

@@ -296,6 +296,7 @@ def test_everything_about_a_run_goes(book: Book) -> None:
         book.event("step.reused", run, "b", how="fork", run_id="run_0", step_id="b")
         book.event("session.execution", run, "a", 1, session_id="ses_1", operation="o", status="success")
         book.event("run.imported", run, digest="d")
+        book.event("breaker.transition", run, "a", 1, name="b", from_state="closed", to_state="open")
         book.event("hook.failed", run, "a", 1, hook="h")
         book.value(run, codec.dumps(run * 30))
         book.cached(f"cached {run}", run)
@@ -305,10 +306,10 @@ def test_everything_about_a_run_goes(book: Book) -> None:
     book.claim("key of run_2", "run_2", ttl_s=DAY_S)
     store.ingest()
     counts = {table: _count(store, table) for table in numbered_tables()}
-    assert all(counts.values())
+    assert [table for table, count in counts.items() if not count] == []
     report = store.sweep(keep=1)
     assert report == SweepReport(
-        runs=1, events=17, evidence=1, large_values=1, keys=1, cache_entries=1, kept={}
+        runs=1, events=18, evidence=1, large_values=1, keys=1, cache_entries=1, kept={}
     )
     assert _count(store, "event") == counts["event"] - report.events + 1  # store.swept
     for table in set(numbered_tables()) - {"event"}:
