@@ -257,6 +257,8 @@ class Run(Displayable):
             "finished_at": _iso_us(state.finished_us),
             "duration_ms": span_ms(state.started_us, state.finished_us),
             "error": state.error,
+            "forked_from": dict(state.forked_from) if state.forked_from is not None else None,
+            "resumed": state.resumed,
             "definition": dict(state.definition) if state.definition is not None else None,
             "events": [_event(event) for event in events],
         }

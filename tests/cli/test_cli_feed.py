@@ -12,6 +12,7 @@ import orchkit as ok
 from orchkit.cli.feed import Doing, Feed
 from orchkit.cli.progress import describe
 from orchkit.model import event as ev
+from orchkit.model.state import RunState
 from orchkit.store import codec
 
 Rows = Callable[..., None]
@@ -194,3 +195,26 @@ def test_the_feed_of_a_real_run_ends_as_its_record(kit: ok.Kit) -> None:
     assert result.status == "partial"
     assert (feed.done, feed.doing) == (4, {})
     assert {event.run_id for event in news} == {row[0] for row in kit.store.query("SELECT run_id FROM runs")}
+
+
+def test_a_resumed_run_is_followed_from_where_it_was() -> None:
+    """What was over is counted, its sub-workflows have their names, and time begins anew."""
+    steps = [{"step_id": step, "tool_name": "t"} for step in ("one", "two", "inner")]
+    state = RunState(run_id="r", started_us=5)
+    for step in steps:
+        state.step(step["step_id"]).status = "success" if step["step_id"] == "one" else "running"
+    feed = Feed(state, {("inner",): RunState(run_id="c"), ("inner", "deep"): RunState(run_id="d")})
+    tell(feed, (ev.RUN_RESUMED, None, {"pid": 1, "host": "h"}), ts=1_000_000)
+    assert (feed.done, feed.since_us, feed.state.resumed) == (1, 1_000_000, 1)
+    assert feed.state.steps["two"].status == "pending"
+    tell(feed, scheduled("two"), finished("two"))
+    tell(feed, scheduled("x"), run="c")
+    tell(feed, scheduled("y"), run="d")
+    assert feed.done == 2
+    assert {doing.label for doing in feed.doing.values()} == {"inner › x", "inner › deep › y"}
+
+
+def test_going_on_after_a_pause_changes_no_times(feed: Feed) -> None:
+    """Only who takes a run up again begins anew."""
+    tell(feed, (ev.RUN_PAUSED, None, {}), (ev.RUN_RESUMED, None, {}), ts=7)
+    assert (feed.since_us, feed.state.resumed) == (0, 0)
