@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final
 
 from orchkit.clock import Clock
@@ -126,8 +126,9 @@ class CircuitBreaker:
             "until_us": until_us,
         }
         version: int | None = self._version
-        # What cannot be written must not keep a failing service from being spared.
-        with suppress(StoreError):
+        # What cannot be written must not keep a failing service from being spared; people are told of it.
+        unwritten: AbstractContextManager[None] = nullcontext() if manual else suppress(StoreError)
+        with unwritten:
             version = self._ledger.write(self.name, value, self._version)
         if version is None:
             self._look(now)
@@ -145,7 +146,7 @@ class CircuitBreaker:
             "until_us": until_us or None,
             "causes": [_cause(subject) for subject in subjects],
         }
-        with suppress(StoreError):
+        with unwritten:
             self._ledger.note(ev.BREAKER_TRANSITION, payload, subjects[-1] if subjects else _NOBODY)
         return True
 

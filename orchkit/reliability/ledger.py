@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from orchkit.errors import StoreClosedError
+from orchkit.errors import StoreClosedError, StoreError
 from orchkit.store import codec
 from orchkit.store.log import StateConflictError
 from orchkit.store.process import Process, Standing, standing, this_process
@@ -85,8 +86,10 @@ class StoreLedger:
         return None if record is None else _stored(record.version, record.value)
 
     def names(self) -> Sequence[str]:
-        """All breakers that are written down."""
-        return [key for key, _, _ in self._store.list_state(KIND)]
+        """All breakers that are written down; none when the store cannot be read any more."""
+        with suppress(StoreError):
+            return [key for key, _, _ in self._store.list_state(KIND)]
+        return ()
 
     def write(self, name: str, value: Mapping[str, Any], version: int) -> int | None:
         """Replace ``version`` and return the new one; None: somebody was faster."""

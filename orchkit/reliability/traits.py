@@ -76,7 +76,8 @@ def code_of(error: BaseException) -> str | None:
 
 def traits_of(error: BaseException) -> frozenset[str]:
     """Everything by which a selector can mean this error: names, code, status (``503``, ``5xx``), kinds."""
-    known = _of_type(type(error))
+    kind: Any = type(error)
+    known = _of_type(kind)
     if not (known.carries or error.__dict__):
         return known.traits
     status, code = status_of(error), code_of(error)

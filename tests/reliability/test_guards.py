@@ -118,3 +118,14 @@ def test_breakers_of_earlier_processes_are_in_the_table(tmp_path: Path) -> None:
         kit.breakers["mail"].reset()
         rows = kit.sql("SELECT breaker, to_state, manual FROM breaker_transitions ORDER BY seq")
     assert rows.values.tolist() == [["mail", "forced_open", True], ["mail", "closed", True]]
+
+
+def test_a_closed_kit_still_shows_its_tables(tmp_path: Path) -> None:
+    """A repr never raises; what would have to be written does."""
+    kit = ok.open(tmp_path / "runs.duckdb")
+    kit.breakers.force_open("mail")
+    kit.close()
+    assert "forced_open" in repr(kit.breakers)
+    assert "mail" in _html(kit.breakers)
+    with pytest.raises(ok.StoreClosedError):
+        kit.breakers["mail"].reset()
