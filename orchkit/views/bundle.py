@@ -7,7 +7,7 @@ from collections.abc import Callable
 from orchkit.model.result import WorkflowResult
 from orchkit.model.workflow import Workflow
 from orchkit.store.cache import Cache
-from orchkit.views import cachecards, kitcards, runcards, verifycards, workflowcards
+from orchkit.views import cachecards, kitcards, runcards, simulationcards, verifycards, workflowcards
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 
@@ -25,6 +25,7 @@ _DRAWERS_BY_NAMES: tuple[tuple[tuple[str, ...], Draw], ...] = (
     (("store", "runs", "registry"), kitcards.of_kit),
     (("run_id", "status", "done", "result"), kitcards.of_handle),
     (("run_id", "checked", "mismatches", "skipped"), verifycards.of_verification),
+    (("kit", "seed", "summary", "frame"), simulationcards.of_simulation),
 )
 
 
