@@ -75,8 +75,28 @@ def _option_texts(step: StepDefinition) -> Iterator[str]:
     if step.timeout is not None:
         limits = (("attempt", step.timeout.attempt), ("total", step.timeout.total))
         yield "timeout " + ", ".join(f"{name} {limit:g} s" for name, limit in limits if limit is not None)
+    yield from _guard_texts(step)
     if step.compensate is not None:
         yield f"undone by {step.compensate.tool_name}"
+
+
+def _guard_texts(step: StepDefinition) -> Iterator[str]:
+    """What stands around the calls of a step beside retries and limits of time."""
+    breaker, limit, bulkhead = step.breaker, step.rate_limit, step.bulkhead
+    if breaker is not None:
+        name = f" {breaker.name!r}" if breaker.name else ""
+        rule = "by rates" if breaker.by_rate else f"after {plural(breaker.in_a_row or 0, 'failure')}"
+        yield f"breaker{name} {rule}, {breaker.reset_timeout:g} s" if breaker.enabled else "no breaker"
+    if limit is not None:
+        yield f"at most {limit.limit:,} per {limit.period:g} s"
+    if bulkhead is not None:
+        yield f"at most {bulkhead.max_concurrent:,} at a time"
+    if step.hedge is not None:
+        yield f"hedged after {step.hedge.delay:g} s"
+    if step.fallback is not None:
+        yield f"else {listed(map(str, step.fallback.chain))}"
+    if step.faults is not None:
+        yield f"faults on purpose: {step.faults.rate:.0%}"
 
 
 def of_frame(obj: Any) -> dict[str, str]:
