@@ -42,13 +42,17 @@ _LAST_EVENTS = f"""{_BELOW}
 SELECT b.top, max(e.ts) FROM below b JOIN events e ON e.run_id = b.run_id
 WHERE e.kind <> 'run.imported' GROUP BY b.top
 """  # noqa: S608 - only texts of ours
-_DOUBTS = f"""{_BELOW}
-SELECT b.top, b.path || s.step_id FROM below b
-JOIN steps s ON s.run_id = b.run_id AND s.status = 'running'
-JOIN attempts a ON a.run_id = s.run_id AND a.step_id = s.step_id
-GROUP BY b.top, b.path, s.step_id, s.scheduled_at
-HAVING arg_max(a.status, a.attempt) IN ('running', 'in_doubt', 'success')
-ORDER BY s.scheduled_at, s.step_id
+# A step is in doubt from the begin of an attempt until its own end is on record, unless the attempt failed.
+_DOUBTS = f"""{_BELOW}, last AS (
+    SELECT b.top, b.path, a.* FROM below b JOIN attempts a ON a.run_id = b.run_id
+    QUALIFY row_number() OVER (PARTITION BY a.run_id, a.step_id ORDER BY a.attempt DESC) = 1
+)
+SELECT a.top, a.path || a.step_id
+FROM last a LEFT JOIN steps s ON s.run_id = a.run_id AND s.step_id = a.step_id
+WHERE coalesce(s.status, 'running') = 'running' AND a.status IN ('running', 'in_doubt', 'success')
+  AND NOT EXISTS (SELECT 1 FROM step_end f
+                  WHERE f.run_id = a.run_id AND f.step_id = a.step_id AND at_us(f.ts) >= a.finished_at)
+ORDER BY a.started_at, a.step_id
 """  # noqa: S608 - only texts of ours
 _COUNTS = """
 SELECT run_id, count(*) FILTER (status <> 'running'), count(*) FROM steps

@@ -116,11 +116,14 @@ class Run(Displayable):
     def _cut_off(self, state: RunState) -> bool:
         return is_run_cut_off(state, given_up(self._store.open_runs))
 
-    def known_of(self, state: RunState) -> Known:
-        """What the store knows beside the events of this run, from which ``state`` was folded."""
+    def known_of(self, state: RunState, *, below: bool = True) -> Known:
+        """What the store knows beside the events of this run, from which ``state`` was folded.
+
+        ``below``: whether its sub-workflows are needed.
+        """
         return Known(
             given_up(self._store.open_runs),
-            self._sub_runs(state),
+            self._sub_runs(state) if below else {},
             sharing.replays(self._store, [self._id]).get(self._id, 0),
             sharing.shared_by(self._store, self._id),
         )
@@ -188,7 +191,8 @@ class Run(Displayable):
     def explain(self, step_id: str | None = None) -> Explanation:
         """The run, or one step of it, in plain words. Raises `UnknownNameError` for an unknown step."""
         state = self.state
-        known = self.known_of(state)
+        # of runs below there is something to tell only where nobody will
+        known = self.known_of(state, below=self._cut_off(state))
         told = explain_run(state, known) if step_id is None else explain_step(state, step_id, known)
         return Explanation(told)
 
@@ -207,7 +211,9 @@ class Run(Displayable):
 
         Those of a step that shows the result of another run are part of that one.
         """
-        found: dict[Path, RunState] = {}
+        if not any(step.child_run_id is not None for step in state.steps.values()):
+            return {}
+        below, found = self._store.events_below(self._id), dict[Path, RunState]()
         todo: list[tuple[Path, RunState]] = [((), state)]
         seen = {self._id}
         while todo:
@@ -217,7 +223,8 @@ class Run(Displayable):
                     continue
                 seen.add(step.child_run_id)
                 sub_path = (*path, step.step_id)
-                found[sub_path] = fold(self._store.events(step.child_run_id))
+                events = below.get(step.child_run_id) or self._store.events(step.child_run_id)
+                found[sub_path] = fold(events)
                 todo.append((sub_path, found[sub_path]))
         return found
 

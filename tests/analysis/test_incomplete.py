@@ -118,6 +118,17 @@ def test_a_step_can_stay_in_doubt(recording: Any, store: Store, clock: FakeClock
     assert "In doubt: load" in ok.Run(store, "run_1").explain()
 
 
+def test_a_result_that_does_not_count_any_more_is_not_in_doubt(
+    recording: Any, store: Store, clock: FakeClock
+) -> None:
+    """The step was to run again when the run was taken up, and its process ended before."""
+    run = recording().start(FLOW, **GONE.facts).ran("load", "t", ms=5).ran("clean", "t", ms=5)
+    run.add("run.resumed", ms=5, again=["load", "clean"], **GONE.facts).store(store, clock)
+    frame = incomplete(store)
+    assert frame["in_doubt"].tolist() == [[]]
+    assert "In doubt" not in ok.Run(store, "run_1").explain()
+
+
 def test_a_large_definition_is_counted(recording: Any, store: Store, clock: FakeClock) -> None:
     """Also where it is kept apart, by its content hash; an edited one that the run went on with counts."""
     digest = store.put_blob(codec.dumps({"name": "etl", "steps": [{}] * 5}))
