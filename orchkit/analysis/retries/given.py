@@ -42,6 +42,8 @@ PLACES: Mapping[str, Mapping[str, str]] = {
         "decision_point": "VARCHAR",
         "decision": "VARCHAR",
         "input_data": "JSON",
+        "seq": "BIGINT",
+        "created_at": "TIMESTAMPTZ",
     },
     "breaker_transitions": {
         "seq": "BIGINT",

@@ -77,9 +77,10 @@ def ask(
     """The answer to a query that begins after common tables: the records that count.
 
     ``a``, the attempts, has the columns ``run_id``, ``step_id`` (an empty text for none),
-    ``attempt``, ``status``, ``started_at``, ``finished_at``, ``duration_ms`` and ``error_type``; ``d``, the
-    decisions, has the first three, ``decision_point``, ``decision`` and ``input_data``; ``b``, the
-    transitions of circuit breakers, has the columns of their view.
+    ``attempt``, ``status``, ``started_at``, ``finished_at``, ``duration_ms``, ``error_type`` and
+    ``injected``; ``d``, the decisions, has the first three, ``decision_point``, ``decision``,
+    ``input_data``, ``seq`` and ``created_at``; ``b``, the transitions of circuit breakers, has the columns
+    of their view.
 
     Where the source is a DataFrame, ``needs`` are the columns that it must have, and ``tables`` the other
     DataFrames; the source itself takes the place that is left, that of the attempts.
@@ -97,12 +98,13 @@ def ask(
     else:
         condition, own = _condition(source, selection)
         whole = f"WITH {_records(selection, condition)}{query}"
-        answer = _store_of(source).sql(whole, own | named or None)
+        answer = store_of(source).sql(whole, own | named or None)
     data = {name: typed_column(answer[name], kind) for name, kind in columns.items()}
     return pd.DataFrame(data, index=pd.RangeIndex(len(answer)))
 
 
-def _store_of(source: Queryable | OneRun) -> Queryable:
+def store_of(source: Queryable | OneRun) -> Queryable:
+    """What answers SQL. Raises `ParameterError` for what is no source."""
     store = source.store if isinstance(source, OneRun) else source
     if not hasattr(store, "sql"):
         hint = "ask a kit, a store, a run or a DataFrame"
@@ -129,11 +131,11 @@ def _records(selection: Selection, condition: str = "") -> str:
 
 _A = """
     SELECT run_id, coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt, status,
-           started_at, finished_at, duration_ms, error_type
+           started_at, finished_at, duration_ms, error_type, injected
     FROM attempts"""
 _D = """
     SELECT coalesce(run_id, '') AS run_id, coalesce(step_id, '') AS step_id,
-           CAST(attempt AS BIGINT) AS attempt, decision_point, decision, input_data
+           CAST(attempt AS BIGINT) AS attempt, decision_point, decision, input_data, seq, created_at
     FROM decision_traces"""
 _NOT_INJECTED = """ ANTI JOIN (
         SELECT run_id, coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt
@@ -168,7 +170,7 @@ def _condition(source: Queryable | OneRun, selection: Selection) -> tuple[str, d
         raise UnknownNameError("origin of runs", origin, ORIGINS)
     if wanted == set(ORIGINS):
         return "", {}
-    store = _store_of(source)
+    store = store_of(source)
     others = store.sql(_NOT_LIVE)
     listed = others.run_id[others.origin.isin(wanted) ^ ("live" in wanted)].tolist()
     if "origins" not in selection and listed and len(listed) == store.sql(_HOW_MANY)["runs"][0]:
