@@ -172,7 +172,7 @@ def test_who_waits_for_one_that_dies_goes_on_with_its_run(start: Any, tmp_path: 
     with Store(tmp_path / "runs.duckdb") as store:
         assert store.query("SELECT count(*) FROM runs") == [(1,)]
         decisions = store.query(
-            "SELECT decision, rationale FROM decision_traces WHERE decision_point = 'idempotency' ORDER BY seq"
+            "SELECT decision, rationale FROM decision_traces WHERE decision_point = 'idempotency' ORDER BY 1"
         )
         assert decisions == [
             ("execute", "no earlier request has this key"),
@@ -236,7 +236,7 @@ def test_an_interrupt_while_waiting_is_an_interrupt(start: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize("durability", ["async", "exit"])
 def test_what_was_not_on_disk_is_done_again(start: Any, tmp_path: Path, durability: str) -> None:
-    """``async`` survives a killed process as ``sync`` does; of an ``exit`` nothing is there: it begins again."""
+    """``async`` survives a kill as ``sync`` does; of an ``exit`` nothing is there: it begins again."""
     script = ONE.replace('idempotency_key="k"', f'idempotency_key="k", durability="{durability}"')
     first = start(script, "raise")
     until(lambda: "second 2" in told(tmp_path))

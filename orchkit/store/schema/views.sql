@@ -15,11 +15,29 @@ FROM step_start s WHERE NOT EXISTS (FROM resumed_runs() r WHERE r.run_id = s.run
 UNION ALL
 (FROM step_start s WHERE s.run_id IN (FROM resumed_runs())
  QUALIFY row_number() OVER (PARTITION BY s.run_id, s.step_id ORDER BY s.seq DESC) = 1);
+-- What did not count any more when a run was taken up again: all of the steps in `again`; with `anew` also what
+-- had not succeeded, and what had been undone.
+CREATE OR REPLACE MACRO forgotten() AS TABLE
+SELECT r.run_id, r.seq, coalesce(json_extract_string(e.payload, '$.again[*]'), []) AS again,
+       coalesce(TRY_CAST(e.payload ->> '$.anew' AS BOOLEAN), FALSE) AS anew
+FROM run_resume r JOIN event e ON e.seq = r.seq;
 CREATE OR REPLACE MACRO last_step_ends() AS TABLE
+WITH last_end AS (
+    FROM step_end f WHERE f.run_id IN (FROM resumed_runs())
+    QUALIFY row_number() OVER (PARTITION BY f.run_id, f.step_id ORDER BY f.seq DESC) = 1
+), item AS (
+    SELECT DISTINCT run_id, step_id, parent FROM step_start
+    WHERE parent IS NOT NULL AND run_id IN (FROM resumed_runs())
+), over AS (
+    SELECT DISTINCT f.seq
+    FROM forgotten() g JOIN last_end f ON f.run_id = g.run_id AND f.seq < g.seq
+        LEFT JOIN item i ON i.run_id = f.run_id AND i.step_id = f.step_id
+    WHERE list_contains(g.again, coalesce(i.parent, f.step_id))
+       OR (g.anew AND (f.status <> 'success' OR f.step_id LIKE 'compensate:%'))
+)
 FROM step_end f WHERE NOT EXISTS (FROM resumed_runs() r WHERE r.run_id = f.run_id)
 UNION ALL
-(FROM step_end f WHERE f.run_id IN (FROM resumed_runs())
- QUALIFY row_number() OVER (PARTITION BY f.run_id, f.step_id ORDER BY f.seq DESC) = 1);
+FROM last_end WHERE seq NOT IN (FROM over);
 
 -- The end of a run counts until it is taken up again.
 CREATE OR REPLACE MACRO run_ends() AS TABLE
@@ -83,7 +101,8 @@ FROM last_step_starts() s JOIN open_runs() o ON o.run_id = s.run_id LEFT JOIN (
     SELECT f.run_id, f.step_id, max(f.seq) AS seq
     FROM step_end f JOIN open_runs() o ON o.run_id = f.run_id GROUP BY ALL
 ) f ON f.run_id = s.run_id AND f.step_id = s.step_id
-WHERE f.seq IS NULL OR f.seq < s.seq;
+WHERE (f.seq IS NULL OR f.seq < s.seq)
+  AND NOT EXISTS (FROM run_resume r WHERE r.run_id = s.run_id AND r.seq > s.seq);
 
 CREATE OR REPLACE VIEW decision_traces AS
 SELECT d.seq, d.run_id, r.request_id, d.step_id, d.attempt,
