@@ -11,14 +11,14 @@ import typer
 from rich.text import Text
 
 from orchkit.analysis.liveness import CUT_OFF, GivenUp, given_up, standing
-from orchkit.analysis.words import plural
+from orchkit.analysis.words import duration, plural
 from orchkit.cli.options import DEFAULT_STORE, DebugOption, JsonOption, StoreOption
 from orchkit.cli.place import reading
 from orchkit.cli.records import records
 from orchkit.cli.screen import print_json, stdout
 from orchkit.cli.shortids import shortest_ids
 from orchkit.cli.tables import grid
-from orchkit.cli.words import STYLES, moment, one_line
+from orchkit.cli.words import STYLES, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,18 +94,26 @@ def _table(
     body = [
         (
             one_line(row["request_id"]),
-            one_line(row["orchestrator_name"] or ""),
             _status(row, now),
-            Text(shortest.get(row["run_id"], ""), style="cyan"),
-            moment(row["created_at"]),
+            _age(row["created_at"], now),
             f"{row['replays']:,}",
-            Text(one_line(row["error"] or ""), style="red"),
+            Text(shortest.get(row["run_id"], ""), style="cyan"),
+            _what(row),
         )
         for row in rows
     ]
-    headers = ["key", "of", "status", "run", "created", "replays", "error"]
-    last = len(headers) if any(row[-1] for row in body) else -1
-    return grid(console, headers[:last], [row[:last] for row in body], right=("replays",))
+    headers = ("key", "status", "age", "replays", "run", "of")
+    return grid(console, headers, body, right=("age", "replays"))
+
+
+def _age(created: datetime | None, now: datetime) -> str:
+    return "" if created is None else duration(max(0.0, (now - created).total_seconds()) * 1000)
+
+
+def _what(row: Mapping[str, Any]) -> Text:
+    """What was asked for, and how it failed."""
+    text = Text(one_line(row["orchestrator_name"] or ""))
+    return text.append(f": {one_line(row['error'])}", style="red") if row["error"] else text
 
 
 def _status(row: Mapping[str, Any], now: datetime) -> Text:

@@ -40,11 +40,11 @@ def _of_row(row: Mapping[str, Any], resumed: Mapping[str, int], replayed: Mappin
 
 
 def _marks(kind: str, forked: bool, resumed: int, replays: int) -> Iterator[str]:
-    if kind != "workflow":
-        yield kind
     if forked:
         yield "fork"
     if resumed:
         yield f"resumed ×{resumed}" if resumed > 1 else "resumed"
     if replays:
         yield plural(replays, "replay")
+    if kind != "workflow":
+        yield kind

@@ -196,15 +196,15 @@ def keyed(folder: Path) -> Path:
 def test_keys_are_listed(keyed: Path, orchkit: Orchkit) -> None:
     """The newest first, with what came of each, how often it was asked, and why it failed."""
     lines = orchkit("keys").stdout.splitlines()
-    assert lines[0].split() == ["key", "of", "status", "run", "created", "replays", "error"]
+    assert lines[0].split() == ["key", "status", "age", "replays", "run", "of"]
     rows = {line.split()[0]: line for line in lines[1:]}
     assert list(rows) == ["lost", "old", "bad", "done"]
     for key, said in (
         ("done", "completed"), ("bad", "failed"), ("old", "expired"), ("lost", "cut off"),
     ):  # fmt: skip
         assert f" {said} " in rows[key]
-    assert "ValueError: n" in rows["bad"]
-    assert rows["done"].split()[-1] == "2"
+    assert rows["bad"].rstrip().endswith("sums: ValueError: no")
+    assert rows["done"].split()[-3:] == ["2", "run_done", "sums"]
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_the_card_of_an_orchestrator(recording: Any, store: Store, clock: FakeCl
     run.end("failed").store(store, clock)
     store.record("claim.replayed", {"key": "sum-1", "name": "sums", "run_id": "run_1"})
     words = card_of(Run(store, "run_1"))
-    assert "sums orchestrator 1 replay run_1" in words
+    assert "sums 1 replay orchestrator run_1" in words
     assert "workflows 1 succeeded and 1 failed" in words
     assert "key sum-1" in words
 
@@ -233,12 +233,12 @@ def test_the_list_of_runs_has_marks(recording: Any, store: Store, clock: FakeClo
     for _ in range(3):
         store.record("claim.replayed", {"key": "k", "name": "sums", "run_id": "run_2"})
     shown = bundle(Runs(store))
-    for marks in ("(fork, resumed ×2)", "(orchestrator, 3 replays)", "(imported)"):
+    for marks in ("(fork, resumed ×2)", "(3 replays, orchestrator)", "(imported)"):
         assert marks in shown["text/plain"]
     assert "plain\n" in shown["text/plain"]
     words = card_of(Runs(store))
     assert "etl ✓ success fork resumed ×2" in words
-    assert "sums ✓ success orchestrator 3 replays" in words
+    assert "sums ✓ success 3 replays orchestrator" in words
 
 
 def test_a_kit_says_what_to_do_about_runs_that_were_cut_off(
