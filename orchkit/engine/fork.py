@@ -52,7 +52,7 @@ class Fork:
             None,
             None,
             point="fork",
-            decision=f"from {', '.join(self.from_steps)}" if self.from_steps else "from the beginning",
+            decision=self._in_short(),
             rationale=f"{len(shared)} results are those of {self.source.run_id}",
             input_data={**source, "shared": shared, "overrides": self.overrides},
         )
@@ -61,6 +61,11 @@ class Fork:
                 self._record_given(recorder, step_id)
             else:
                 self._record_shared(recorder, self.source.steps[step_id])
+
+    def _in_short(self) -> str:
+        if self.from_steps:
+            return f"from {', '.join(self.from_steps)}"
+        return f"with the output of {', '.join(self.given)} given" if self.given else "with another context"
 
     def _record_shared(self, recorder: RunRecorder, step: StepState) -> None:
         began: dict[str, Any] = {"name": step.name, "node_type": step.node_type, "input": step.input}
