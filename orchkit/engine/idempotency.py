@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from orchkit.model.differences import differences
 from orchkit.errors import Difference, DuplicateRequestError, IdempotencyConflictError, OrchestrationError
 from orchkit.model import event as ev
+from orchkit.model.differences import differences
 from orchkit.model.event import Event
 from orchkit.model.idempotency import IdempotencyKey, RequestStatus
 from orchkit.store import codec

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchkit.engine.compiled import Compiled, CompiledCache
-from orchkit.model.differences import differences
 from orchkit.engine.dispatch import Orchestrator
 from orchkit.engine.resume import RecordedRun
 from orchkit.errors import Difference
+from orchkit.model.differences import differences
 from orchkit.model.display import Displayable
 from orchkit.model.state import RunState, StepState
 from orchkit.registry.target import Target
