@@ -136,8 +136,8 @@ def test_the_worst_case_in_words() -> None:
     expected = """
         Up to 3 attempts, each at most 3 s.
         Between them it waits 1, 2 s at most (full jitter), 3 s in all; or as long as the service asks, up to
-        60 s; no wait that would end after 50 s. A retry costs 5 of 500 tokens that all calls share: 100 retries
-        without a success in between.
+        60 s; no wait that would end after 50 s. A retry costs 5 of 500 tokens that all calls share:
+        100 retries without a success in between.
         A try that takes 1 s gets another one beside it, 2 at a time at most; the first success counts.
         After 50% of the last 100 calls failing or 80% of the last 100 calls taking longer than 2 s no call is
         made for 60 s; then 10 probes, judged by the same rates.
