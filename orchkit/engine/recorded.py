@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchkit.engine.resumption import recorded_step
+from orchkit.errors import CodecError, ExecutionError
 from orchkit.model.result import OutputDict, StepResult, WorkflowResult
-from orchkit.model.state import RunState
+from orchkit.model.state import RunState, StepState
 from orchkit.store import codec
 
 
 def recorded_result(state: RunState) -> WorkflowResult:
-    """The result of a run that has ended, marked as replayed; its exceptions are texts only."""
+    """The result of a run that has ended, marked as replayed; its exceptions are texts only.
+
+    Raises `ExecutionError` when an output cannot be read as what it was.
+    """
     order = [step["step_id"] for step in (state.definition or {}).get("steps", ())]
     steps = [state.steps[step_id] for step_id in order]
     return WorkflowResult(
@@ -20,12 +24,21 @@ def recorded_result(state: RunState) -> WorkflowResult:
         state.workflow_id or "",
         state.name,
         state.status,
-        {step.step_id: recorded_step(step, codec.unpack(step.output, step.output_types)) for step in steps},
+        {step.step_id: recorded_step(step, _output(state, step)) for step in steps},
         state.started_us or 0,
         state.finished_us,
         state.error,
         replayed=True,
     )
+
+
+def _output(state: RunState, step: StepState) -> Any:
+    try:
+        return codec.unpack(step.output, step.output_types)
+    except CodecError as error:
+        raise ExecutionError(
+            f"the output of step {step.step_id!r} of {state.run_id} cannot be read any more: {error.cause}"
+        ) from error
 
 
 _FACTS = ("status", "error", "reason", "attempts", "started_us", "finished_us")

@@ -18,6 +18,7 @@ from orchkit.engine.options import RunOptions
 from orchkit.engine.recorded import recorded_result
 from orchkit.engine.resumption import OnChange, plan_resumption
 from orchkit.errors import (
+    CodecError,
     CodeChangedError,
     DefinitionError,
     ExecutionError,
@@ -56,12 +57,19 @@ class RecordedRun:
         return found.model_copy(update={"workflow_id": workflow_id}) if workflow_id else found
 
     def options(self, durability: Durability | None = None) -> RunOptions:
-        """What it was given beside its definition."""
+        """What it was given beside its definition. Raises `ExecutionError` when that cannot be read."""
         state = self.state
         recorded: Any = state.durability
+        try:
+            context = codec.unpack(state.context or {}, state.context_types)
+        except CodecError as error:
+            where = error.path.replace("value", "context", 1)
+            raise ExecutionError(
+                f"{where} of {self.run_id} cannot be read any more: {error.cause}"
+            ) from error
         return RunOptions(
             user_id=state.user_id,
-            context=codec.unpack(state.context or {}, state.context_types),
+            context=context,
             session_id=state.session_id,
             casefile_id=state.casefile_id,
             request_id=state.request_id,

@@ -39,8 +39,9 @@ class Resumption:
     """What the kept steps were given (for those that can be undone)."""
     earlier: dict[str, Earlier] = field(default_factory=dict)
     """Attempts of the steps that run again."""
-    in_doubt: list[str] = field(default_factory=list)
-    """Steps that had begun when the process ended: whether they took effect is not known."""
+    in_doubt: dict[str, list[int]] = field(default_factory=dict)
+    """Steps that had begun when the process ended, and the attempts of which is not known whether they took
+    effect: two, say, when a slow one was hedged."""
     left: dict[str, str] = field(default_factory=dict)
     """Those of them that are not run again, and why."""
     changed: dict[str, str] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Resumption:
     def facts(self) -> dict[str, Any]:
         """For the record: what is kept and what is not."""
         top = [step_id for step_id in self.kept if step_id in self.state.steps]
-        found = {"kept": top, "again": self.again, "in_doubt": self.in_doubt, "changed": self.changes}
+        found = {"kept": top, "again": self.again, "in_doubt": list(self.in_doubt), "changed": self.changes}
         return {name: value for name, value in found.items() if value}
 
     # --- what the execution asks -----------------------------------------------------------
@@ -102,11 +103,12 @@ class Resumption:
             rationale=self._rationale(),
             input_data=self.facts,
         )
-        for step_id in self.in_doubt:
-            self._record_doubt(recorder, step_id)
+        for step_id, numbers in self.in_doubt.items():
+            for number in numbers:
+                self._record_doubt(recorder, step_id, number)
 
-    def _record_doubt(self, recorder: RunRecorder, step_id: str) -> None:
-        number, why_left = self.earlier[step_id].attempts, self.left.get(step_id)
+    def _record_doubt(self, recorder: RunRecorder, step_id: str, number: int) -> None:
+        why_left = self.left.get(step_id)
         rationale = f"attempt {number} had begun when its process ended: whether it took effect is not known"
         recorder.decided(
             step_id,
@@ -265,7 +267,7 @@ def _outputs(found: Resumption, plan: Plan, rerun: set[str], on_change: OnChange
         try:
             outputs[step.step_id] = codec.unpack(step.output, step.output_types)
         except CodecError as error:
-            found.changed[step.step_id] = f"its recorded result cannot be read any more: {error}"
+            found.changed[step.step_id] = f"its recorded result cannot be read any more: {error.cause}"
             if step.parent is None:
                 lost.append(step.step_id)
     rerun |= set(lost) if on_change == "keep" else with_all_after(plan, lost)
@@ -308,15 +310,20 @@ def _sort_in_undoing(found: Resumption, step: StepState) -> None:
 def _note_attempts(found: Resumption, step: StepState, *, forgiven: bool) -> None:
     if not step.attempts:
         return
-    last = step.attempts[-1]
     count = max(attempt.number for attempt in step.attempts)
     found.earlier[step.step_id] = Earlier(count, count if forgiven else step.forgiven)
-    if step.status not in ("running", "pending"):
-        return
-    # An attempt that succeeded without the end of its step on record: its output was lost with the process.
+    if step.status in ("running", "pending") and (numbers := _doubtful(step)):
+        found.in_doubt[step.step_id] = numbers
+
+
+def _doubtful(step: StepState) -> list[int]:
+    """The attempts that had begun, and of whose effect nothing is known."""
+    last = step.attempts[-1]
+    # One that succeeded without the end of its step on record: its output was lost with the process.
     lost = last.status == "success" and last.number > step.forgiven
-    if lost or last.status in ("running", "in_doubt"):
-        found.in_doubt.append(step.step_id)
+    if lost or last.status == "in_doubt":
+        return [last.number]
+    return [attempt.number for attempt in step.attempts if attempt.status == "running"]
 
 
 def _leave(found: Resumption, plan: Plan) -> None:

@@ -227,6 +227,21 @@ def test_attempts_before_a_crash_count(
     assert success or allowed == 1 or last == [("a", "retry", "give_up")]
 
 
+def test_each_attempt_that_is_in_doubt_is_told_of(lab: Any, service: Service) -> None:
+    """There may be several of one step: a slow one, and another that was begun beside it."""
+    run_id = lab.execute(chain(lab, "a")).run_id
+    rest = lab.cut_after("attempt.started", "a")
+    for number in (2, 3):
+        rest.store.append("attempt.started", "{}", run_id=run_id, step_id="a", attempt=number)
+    rest.store.append("attempt.finished", '{"status": "failed"}', run_id=run_id, step_id="a", attempt=3)
+    rest.store.commit()
+    assert rest.go_on(run_id).success
+    told = [d.attempt for d in rest.states()[run_id].decisions if (d.point, d.step_id) == ("resume", "a")]
+    assert told == [1, 2]
+    attempts = [(a.number, a.status) for a in rest.states()[run_id].steps["a"].attempts]
+    assert attempts == [(1, "in_doubt"), (2, "in_doubt"), (3, "failed"), (4, "success")]
+
+
 def test_a_run_that_was_being_cancelled_goes_on(lab: Any, service: Service) -> None:
     """Who resumes it wants it to go on; steps that had been cancelled by then run again."""
 

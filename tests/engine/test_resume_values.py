@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
-from orchkit.errors import CodeChangedError
+from orchkit.errors import CodeChangedError, ExecutionError
 
 
 @dataclass
@@ -240,6 +240,31 @@ def test_what_the_step_was_given_need_not_be_readable(lab: Any, monkeypatch: pyt
         "failed",
         "ExecutionError: what step 'a' was given cannot be read from the record any more",
     )
+
+
+def test_a_context_or_result_that_cannot_be_read_is_said(
+    lab: Any, seen: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its context a run cannot go on, nor a result be given again without its outputs."""
+    flow = lab.flow().add_step("echo", {"value": "${context.parcel}"}, step_id="a")
+    run_id = lab.execute(flow, context={"parcel": VALUES["parcel"]}).run_id
+    rest = lab.cut_after("attempt.started", "a")
+
+    @dataclass
+    class Other:
+        weight: float
+        colour: str
+
+    module = _this()
+    module.Parcel = Other  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, Parcel.__module__, module)
+    with pytest.raises(
+        ExecutionError, match=rf"context\.parcel of {run_id} cannot be read any more: its record"
+    ):
+        rest.resume(run_id)
+    assert all(map(rest.store.open_runs.is_cut_off, rest.store.open_runs.all()))
+    with pytest.raises(ExecutionError, match=rf"the output of step 'a' of {run_id} cannot be read any more"):
+        lab.resume(run_id)
 
 
 # --- many ----------------------------------------------------------------------------------
