@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from orchkit.registry.services import ServiceContainer
     from orchkit.registry.tools import ToolRegistry
     from orchkit.simulation.simulate import simulate
+    from orchkit.views.comparison import Comparison, compare
     from orchkit.views.run import Run
     from orchkit.views.runs import Runs
 
@@ -102,6 +103,7 @@ __all__ = [
     "ChainExecutor",
     "CodeChangedError",
     "CodecError",
+    "Comparison",
     "Compensation",
     "ConditionError",
     "ConditionSyntaxError",
@@ -170,6 +172,7 @@ __all__ = [
     "WorkflowValidationError",
     "__version__",
     "bundle_evidence",
+    "compare",
     "errors",
     "method",
     "open",
@@ -194,6 +197,7 @@ _EXPORTS: dict[str, str] = {
     "ChainExecutor": "orchkit.engine.chain",
     "CodeChangedError": "orchkit.errors",
     "CodecError": "orchkit.errors",
+    "Comparison": "orchkit.views.comparison",
     "Compensation": "orchkit.model.workflow",
     "ConditionError": "orchkit.errors",
     "ConditionSyntaxError": "orchkit.errors",
@@ -261,6 +265,7 @@ _EXPORTS: dict[str, str] = {
     "WorkflowResult": "orchkit.model.result",
     "WorkflowValidationError": "orchkit.errors",
     "bundle_evidence": "orchkit.engine.recorder",
+    "compare": "orchkit.views.comparison",
     "errors": "orchkit.errors",
     "method": "orchkit.registry.registration",
     "open": "orchkit.kit",

@@ -38,6 +38,7 @@ from orchkit.registry.registration import default_registry
 from orchkit.registry.registry import Registry
 from orchkit.registry.services import ServiceContainer
 from orchkit.store.store import Params, Store
+from orchkit.views.comparison import Comparison, compare
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 
@@ -198,6 +199,10 @@ class Kit(Displayable):
     def sql(self, query: str, params: Params = None) -> pd.DataFrame:
         """A SQL query over the history views as a DataFrame: see `Store.sql`."""
         return self.store.sql(query, params)
+
+    def compare(self, a: Run | WorkflowResult | str, b: Run | WorkflowResult | str) -> Comparison:
+        """In what two runs differ, and where they part; also by id: see `orchkit.compare`."""
+        return compare(a, b, kit=self)
 
     def import_bundle(self, path: str | Path, *, max_bytes: int = bundle.MAX_BYTES) -> Run:
         """Bring a run that `Run.export` has written into this store, and return it.

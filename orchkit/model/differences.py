@@ -25,6 +25,10 @@ def differences(recorded: Any, given: Any, path: str = "", *, whole: str = "inpu
         for place in range(max(len(recorded), len(given))):
             before, after = (items[place] if place < len(items) else MISSING for items in (recorded, given))
             yield from differences(before, after, f"{path}[{place}]", whole=whole)
-    elif type(recorded) is not type(given) or recorded != given:
-        if recorded == recorded or given == given:  # noqa: PLR0124 - NaN is unlike itself
-            yield Difference(path or whole, recorded, given)
+    elif (type(recorded) is not type(given) or recorded != given) and not _both_nan(recorded, given):
+        yield Difference(path or whole, recorded, given)
+
+
+def _both_nan(one: Any, other: Any) -> bool:
+    """NaN is unlike itself."""
+    return bool(one != one and other != other)  # noqa: PLR0124

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from orchkit.model.result import WorkflowResult
 from orchkit.model.workflow import Workflow
 from orchkit.store.cache import Cache
-from orchkit.views import cachecards, kitcards, runcards, simulationcards, verifycards, workflowcards
+from orchkit.views import (
+    cachecards,
+    comparecards,
+    kitcards,
+    runcards,
+    simulationcards,
+    verifycards,
+    workflowcards,
+)
+from orchkit.views.comparison import Comparison
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 
@@ -19,6 +28,7 @@ _DRAWERS: tuple[tuple[type, Draw], ...] = (
     (WorkflowResult, runcards.of_result),
     (Workflow, workflowcards.of_workflow),
     (Cache, cachecards.of_cache),
+    (Comparison, comparecards.of_comparison),
 )
 # Of the layers above this one: known by what they have.
 _DRAWERS_BY_NAMES: tuple[tuple[tuple[str, ...], Draw], ...] = (

@@ -44,6 +44,9 @@ def _rules() -> list[str]:
     rules.append((".status_pending .box", "stroke-dasharray:1.5 3;stroke-linecap:round"))
     # within the box, so that it shows on dark pages, too
     rules.append((".reused .inner", "stroke-dasharray:.1 3.4;stroke-linecap:round;stroke-width:1.5"))
+    rules.append((".differs > .box:not(.sheet)", f"stroke:{STATUS['partial'].colour};stroke-width:3.4"))
+    rules.append((".cluster.differs .frame", f"stroke:{STATUS['partial'].colour};stroke-width:3.4"))
+    rules.append((".differs .pill", f"stroke:{STATUS['partial'].colour};fill:{STATUS['partial'].fill}"))
     rules.append((".node .box.sheet", "stroke-dasharray:none;stroke-width:1.2"))
     return [f".orchkit_dag {selector}{{{body}}}" for selector, body in rules]
 

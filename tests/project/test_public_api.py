@@ -16,7 +16,7 @@ import pytest
 import orchkit
 
 NAMES = {
-    "doors": ["Kit", "Run", "RunHandle", "Runs", "open"],
+    "doors": ["Comparison", "Kit", "Run", "RunHandle", "Runs", "compare", "open"],
     "definitions": [
         "BreakerPolicy",
         "BudgetPolicy",

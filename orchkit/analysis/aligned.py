@@ -1,0 +1,181 @@
+"""Two runs side by side: which step, which decision of the one is which of the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from orchkit.analysis.known import Known, Path
+from orchkit.model.state import DecisionState, RunState, StepState
+
+K = TypeVar("K", bound=Hashable)
+
+_ONCE_PER_OPERATION = "policy.selected"
+_EFFORT = frozenset(
+    (
+        "retry",
+        "hedge",
+        "idempotency",
+        "fork",
+        "resume",
+        "cache",
+        "breaker",
+        "bulkhead",
+        "rate_limit",
+        "budget",
+    )
+)
+"""Points at which the engine chooses how a result is come by, not which."""
+_FOLLOWS = {"policy.selected", "skip", "map.expanded", "condition"}
+"""Points that a step reaches, or not, by what was decided before: alone they are no choice of their own."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two runs, with those of its sub-workflows."""
+
+    state: RunState
+    known: Known
+
+    @cached_property
+    def states(self) -> Mapping[Path, RunState]:
+        """Its own state under the empty path, those of the runs below under the paths of their steps."""
+        return {(): self.state, **self.known.below}
+
+    @cached_property
+    def definitions(self) -> Mapping[Path, Mapping[str, Any]]:
+        """What the definitions say of each step."""
+        return {
+            (*path, step["step_id"]): step
+            for path, state in self.states.items()
+            for step in (state.definition or {}).get("steps", ())
+        }
+
+    @cached_property
+    def steps(self) -> Mapping[Path, StepState]:
+        """All steps in the order in which they were begun, those of a sub-workflow after its step."""
+        found: dict[Path, StepState] = {}
+        todo: list[Path] = [()]
+        while todo:
+            above = todo.pop()
+            if above:
+                found[above] = self.states[above[:-1]].steps[above[-1]]
+            state = self.states.get(above)
+            if state is not None:
+                todo += reversed([(*above, step.step_id) for step in _begun(state)])
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class StepPair:
+    """A step of one run and the step with the same id of the other one; one of them may be missing."""
+
+    path: Path
+    a: StepState | None
+    b: StepState | None
+
+    @property
+    def name(self) -> str:
+        """Its id, after those of the sub-workflows around it: ``letter/write``."""
+        return "/".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPair:
+    """A decision and the one with the same step, point and occurrence of the other run."""
+
+    path: Path
+    """Of its step; that of the run where it is of none."""
+    point: str
+    occurrence: int
+    a: DecisionState | None
+    b: DecisionState | None
+    effort: bool
+    """Whether it is about how a result was come by (a retry, a hit in the cache), not which."""
+
+    @property
+    def either(self) -> DecisionState:
+        """The one that is there."""
+        found = self.b or self.a
+        assert found is not None
+        return found
+
+
+def step_pairs(a: Side, b: Side) -> list[StepPair]:
+    """The steps of both in the order of the first; what only the second has after what it follows there."""
+    left, right = a.steps, b.steps
+    return [StepPair(path, left.get(path), right.get(path)) for path in merged(left, right)]
+
+
+def decision_pairs(a: Side, b: Side) -> list[DecisionPair]:
+    """The decisions of both, in the same kind of order."""
+    left, right = _decisions(a), _decisions(b)
+    found = []
+    for key in merged(left, right):
+        one, other = left.get(key), right.get(key)
+        path, point, final, occurrence = key
+        either = one or other
+        assert either is not None
+        follows = point in _FOLLOWS and (one is None or other is None)
+        effort = not final or (either.by_engine and (point in _EFFORT or follows))
+        found.append(DecisionPair(path, point, occurrence, one, other, effort))
+    return found
+
+
+def merged(a: Iterable[K], b: Iterable[K]) -> Iterator[K]:
+    """The keys of both, each once: those of ``a`` in order, the others after what they follow in ``b``."""
+    first = list(dict.fromkeys(a))
+    among = set(first)
+    follow: dict[K | None, list[K]] = {}
+    last: K | None = None
+    for key in dict.fromkeys(b):
+        if key in among:
+            last = key
+        else:
+            follow.setdefault(last, []).append(key)
+    yield from follow.get(None, ())
+    for key in first:
+        yield key
+        yield from follow.get(key, ())
+
+
+def _begun(state: RunState) -> list[StepState]:
+    """The steps in the order in which they were begun or passed over; then those that never were."""
+    later = (state.last_us or 0) + 1
+
+    def begin(step: StepState) -> int:
+        at = step.scheduled_us if step.scheduled_us is not None else step.finished_us
+        return later if at is None else at
+
+    return sorted(state.steps.values(), key=begin)
+
+
+_Key = tuple[Path, str, bool, int]
+
+
+def _decisions(side: Side) -> Mapping[_Key, DecisionState]:
+    """The decisions by their step, their point, whether the try they belong to was the last, and a number."""
+    found: dict[_Key, DecisionState] = {}
+    for above, state in side.states.items():
+        counts: Counter[tuple[Path, str, bool]] = Counter()
+        for one in state.decisions:
+            step = state.steps.get(one.step_id or "")
+            path = above if step is None else (*above, _home(one, step))
+            key = (path, one.point, _is_final(one, step))
+            counts[key] += 1
+            found[*key, counts[key]] = one
+    return found
+
+
+def _home(one: DecisionState, step: StepState) -> str:
+    """Which item of a map comes first, and gets the choice that holds for all of them, is chance."""
+    return step.top if one.by_engine and one.point == _ONCE_PER_OPERATION else step.step_id
+
+
+def _is_final(one: DecisionState, step: StepState | None) -> bool:
+    if step is None or one.attempt is None or not step.attempts:
+        return True
+    return one.attempt >= max(attempt.number for attempt in step.attempts)
