@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -461,6 +464,70 @@ def second(x: int) -> int:
 """
 
 
+SHELL = """
+import json, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell()
+for cell in json.loads(sys.stdin.read()):
+    shell.run_cell(cell, store_history=True).raise_error()
+"""
+CELL = """
+import os, orchkit as ok
+
+@ok.method
+def first(x: int) -> int:
+    print("first")
+    return x + 1
+
+@ok.method
+def second(x: int) -> int:
+    if os.environ.get("DIE"):
+        os.kill(os.getpid(), 9)
+    return x * 10
+"""
+START = """
+kit = ok.open("runs.duckdb")
+flow = kit.workflow("flow").add_step("first", {"x": 1}).add_step("second", {"x": "${steps.first}"}).build()
+kit.run(flow)
+"""
+GO_ON = """
+kit = ok.open("runs.duckdb")
+print(kit.engine.resume(kit.runs[-1].id).result(60).outputs)
+kit.close()
+"""
+
+
+def test_a_cell_that_is_run_in_the_next_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: Any
+) -> None:
+    """At another place of the notebook and with another comment it is the same; edited it is not."""
+    require("IPython")
+
+    def run(*cells: str, folder: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", SHELL],
+            input=json.dumps(cells),
+            cwd=tmp_path / folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.stdout.splitlines()
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setenv("DIE", "1")
+    (tmp_path / "same").mkdir()
+    run(CELL, START, folder="same")
+    shutil.copytree(tmp_path / "same", tmp_path / "edited")
+    monkeypatch.delenv("DIE")
+    moved = "1 + 1;", "\n\n# another comment\n" + CELL.replace("x + 1", "x + 1  # one")
+    assert run(*moved, GO_ON, folder="same") == ["{'first': 2, 'second': 20}"]
+    edited = CELL.replace("x + 1", "x + 2")
+    assert run(edited, GO_ON, folder="edited") == ["first", "{'first': 3, 'second': 30}"]
+
+
 def test_a_module_that_is_edited_between_two_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -481,7 +548,7 @@ def test_a_module_that_is_edited_between_two_processes(
         )
         return done.stdout
 
-    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("DIE", "1")
     run(more=1, comment="one")
     run(more=1, comment="two")
