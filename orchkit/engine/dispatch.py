@@ -63,6 +63,8 @@ def default_hooks(hooks: HookManager | None = None) -> HookManager:
     return manager
 
 
+KEPT_POLICIES = 1_024
+
 _of_stores: weakref.WeakKeyDictionary[Store, weakref.ref[Orchestrator]] = weakref.WeakKeyDictionary()
 
 
@@ -99,6 +101,7 @@ class Orchestrator:
         self.rng = rng or Random()  # noqa: S311 - jitter, not secrets
         self.guards = Guards.of(self.store)
         """The breakers, budgets and the like that calls share by name."""
+        self._wholes: dict[tuple[int, int], tuple[ReliabilityPolicy, ...]] = {}
         self._aside = partial(self.bodies.threads.run, kwargs={})
         _of_stores[self.store] = weakref.ref(self)
 
@@ -169,7 +172,7 @@ class Orchestrator:
         choice = self.policies.choose(name)
         if directives is not None and directives.timeout is not None:
             policy = ReliabilityPolicy(timeout=directives.timeout).over(policy)
-        whole = policy.over(choice.policy)
+        whole = self._whole(policy, choice.policy)
         body, in_thread = self.bodies.runner(
             method.function, is_async=method.is_async, executor=executor or method.executor
         )
@@ -181,6 +184,17 @@ class Orchestrator:
         pipeline = build_pipeline(allowed, self.guards, name, self._substitute)
         overrides = tuple(policy.parts)
         return Operation(target, name, choice, whole, pipeline, body, in_thread, services, overrides)
+
+    def _whole(self, policy: ReliabilityPolicy, under: ReliabilityPolicy) -> ReliabilityPolicy:
+        """A step's policy over that of its operation: the same object for the same two, in every run."""
+        key = id(policy), id(under)
+        found = self._wholes.get(key)
+        if found is None:
+            if len(self._wholes) >= KEPT_POLICIES:
+                self._wholes.clear()
+            # Both are kept too, so that their ids cannot be given to others meanwhile.
+            found = self._wholes[key] = (policy.over(under), policy, under)
+        return found[0]
 
     def _substitute(self, option: FallbackOption) -> Substitute:
         """How the tool of a fallback is called."""
@@ -258,12 +272,12 @@ class Orchestrator:
         inputs = {
             "operation": operation.name,
             "hooks": policy.hooks,
-            **whole.described(),
+            **whole.described,
             "overrides": operation.overrides,
         }
-        warnings = whole.warnings(idempotent=operation.target.method.idempotent) if whole.parts else ()
+        warnings = whole.told(operation.target.method.idempotent)
         if warnings:
-            inputs["warnings"] = [str(warning) for warning in warnings]
+            inputs["warnings"] = warnings
         scope.decided("policy.selected", policy.pattern, operation.choice.reason, inputs)
 
     def _response(

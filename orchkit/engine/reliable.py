@@ -215,9 +215,9 @@ class _Calls:
         """Which policies hold, once per run."""
         if not scope.recorder.first_time("reliable", self._name):
             return
-        inputs = {"operation": self._name, **self._policy.described(), "overrides": tuple(self._policy.parts)}
-        if warnings := self._policy.warnings():
-            inputs["warnings"] = [str(warning) for warning in warnings]
+        inputs = {"operation": self._name, **self._policy.described, "overrides": tuple(self._policy.parts)}
+        if warnings := self._policy.told():
+            inputs["warnings"] = warnings
         scope.decided("policy.selected", "reliable", "the function is decorated with it", inputs)
 
     def _handler(self, place: Place) -> Handler:

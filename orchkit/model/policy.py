@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
@@ -85,12 +86,13 @@ class ReliabilityPolicy(Record):
     def _read(cls, value: Any, info: ValidationInfo) -> Any:
         return READERS[info.field_name or ""](value)
 
-    @property
+    @cached_property
     def parts(self) -> dict[str, Record]:
         """The policies that are there, by name."""
         found = {name: getattr(self, name) for name in ReliabilityPolicy.model_fields}
         return {name: part for name, part in found.items() if part is not None}
 
+    @cached_property
     def described(self) -> dict[str, Any]:
         """Those policies as JSON-able values for the record; ``retry`` and ``timeout`` in any case."""
         parts = {name: part.model_dump(mode="json", exclude_none=True) for name, part in self.parts.items()}
@@ -118,6 +120,19 @@ class ReliabilityPolicy(Record):
     def warnings(self, *, idempotent: bool | None = None) -> list[Problem]:
         """Parts that contradict each other; with ``idempotent=False`` also a hedge that is not allowed."""
         return warnings_of(self, idempotent)
+
+    def told(self, idempotent: bool | None = None) -> list[str]:
+        """The same as texts for the record, worked out once."""
+        known = self._texts.get(idempotent)
+        if known is None:
+            known = self._texts[idempotent] = [
+                str(problem) for problem in self.warnings(idempotent=idempotent)
+            ]
+        return known
+
+    @cached_property
+    def _texts(self) -> dict[bool | None, list[str]]:
+        return {}
 
     def over(self, other: ReliabilityPolicy) -> ReliabilityPolicy:
         """These policies, and those of ``other`` where there is none here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -107,7 +108,7 @@ class StepDefinition(Record):
     def _depends_on(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @property
+    @cached_property
     def reliability(self) -> ReliabilityPolicy:
         """The policies that the step sets itself."""
         parts = {name: getattr(self, _FIELD_OF.get(name, name)) for name in READERS}

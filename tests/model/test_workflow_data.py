@@ -178,3 +178,15 @@ def test_a_workflow_says_what_it_is_in_short(definition: dict[str, Any], shown: 
     again = pickle.loads(pickle.dumps(flow))
     assert again == flow
     assert flow.model_copy(update={"name": "other"}) != flow
+
+
+def test_what_is_worked_out_of_a_record_does_not_outlive_its_fields() -> None:
+    """A changed copy of a step has the policies of the copy; records with and without them are equal."""
+    step = StepDefinition(step_id="a", tool_name="t", retry_policy=RetryPolicy(max_attempts=5))
+    same = StepDefinition(step_id="a", tool_name="t", retry_policy=RetryPolicy(max_attempts=5))
+    assert step.reliability.retry == RetryPolicy(max_attempts=5)
+    assert step.reliability is step.reliability
+    changed = step.model_copy(update={"retry_policy": None})
+    assert changed.reliability.retry is None
+    assert step == same
+    assert "reliability" not in step.model_dump()
