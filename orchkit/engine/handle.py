@@ -7,12 +7,15 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from orchkit.engine.dispatch import Orchestrator
 from orchkit.engine.job import Job
 from orchkit.engine.loop import loop_thread
 from orchkit.errors import ExecutionError
 from orchkit.executors.threads import away
-from orchkit.model.display import Displayable
+from orchkit.model.display import Displayable, view_of
 from orchkit.model.result import RunStatus, WorkflowResult
+from orchkit.reliability.guards import Breakers
+from orchkit.store.store import Store
 
 ANSWER_S = 30.0
 """How long something may hold up the loop of a run before who asked gives up."""
@@ -26,10 +29,15 @@ class RunHandle(Displayable):
         job: Job,
         future: Future[WorkflowResult],
         loop: asyncio.AbstractEventLoop,
+        orchestrator: Orchestrator,
         open_run: Callable[[str], Any] | None = None,
     ) -> None:
         self._job, self._future, self._loop = job, future, loop
         self._open_run = open_run
+        self.store: Store = orchestrator.store
+        """Where the run is recorded."""
+        self.breakers: Breakers = orchestrator.guards.breakers
+        """The circuit breakers that its calls go through."""
 
     @property
     def run_id(self) -> str:
@@ -47,6 +55,25 @@ class RunHandle(Displayable):
         if self._open_run is None:
             raise ExecutionError(f"{self.run_id} has no record to show: the engine was made without a kit")
         return self._open_run(self.run_id)
+
+    @property
+    def name(self) -> str:
+        """The name of the workflow."""
+        return self._job.name
+
+    def monitor(self) -> Any:
+        """The run as it goes on, to watch and to lead it in a notebook; a handle shows itself as one.
+
+        Shown while the run goes on it is live: the steps on the picture, what is waited for and why, buttons
+        to pause, step, skip, retry and cancel. When the run ends it turns into a plain picture and tables,
+        which a saved notebook keeps. See `orchkit.views.monitor.Monitor`.
+        """
+        return view_of("monitor", self)
+
+    def _ipython_display_(self) -> None:
+        if self.done:
+            raise NotImplementedError  # then IPython shows it like any other record
+        self.monitor()._ipython_display_()
 
     @property
     def done(self) -> bool:

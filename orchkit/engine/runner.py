@@ -154,7 +154,7 @@ class WorkflowEngine:
 
     def _begin(self, job: Job) -> RunHandle:
         future = loop_thread.submit(self._finished(job))
-        return RunHandle(job, future, loop_thread.loop, self.open_run)
+        return RunHandle(job, future, loop_thread.loop, self.orchestrator, self.open_run)
 
     def run(
         self,

@@ -31,6 +31,13 @@ def bundle_of(obj: object) -> Bundle:
         return {"text/plain": f"{text['text/plain']}\n(no picture: {error!r})"}
 
 
+def view_of(name: str, obj: object) -> Any:
+    """What the function ``name`` of the plugged-in views makes of an object. Raises what it raises."""
+    if not _views:
+        raise LookupError("no views are plugged in: import orchkit")
+    return getattr(import_module(_views["module"]), name)(obj)
+
+
 class Displayable:
     """Mixin: rich display in notebooks through the plugged-in views."""
 

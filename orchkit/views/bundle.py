@@ -17,6 +17,7 @@ from orchkit.views import (
     workflowcards,
 )
 from orchkit.views.comparison import Comparison
+from orchkit.views.monitor import Monitor, Watched
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 
@@ -53,3 +54,8 @@ def bundle(obj: object) -> dict[str, str]:
     if callable(getattr(obj, "frame", None)):
         return workflowcards.of_frame(obj)
     return {}
+
+
+def monitor(handle: Watched) -> Monitor:
+    """The monitor of a run that goes on."""
+    return Monitor(handle)

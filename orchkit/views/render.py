@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -57,6 +58,15 @@ def render(diagram: Diagram, renderers: Sequence[Renderer] | None = None) -> Pic
         except Exception as error:  # a renderer that fails, for whatever reason, is passed over
             problems.append(f"{renderer.name}: {type(error).__name__}: {error}")
     return Picture(listing_svg(listing(diagram)), "listing", diagram.caption, tuple(problems))
+
+
+def laid_out(diagram: Diagram) -> Layout | None:
+    """The geometry alone, by the first renderer that works; None when none does."""
+    for renderer in RENDERERS:
+        with suppress(Exception):  # one that fails, for whatever reason, is passed over
+            if renderer.missing() is None:
+                return renderer.layout(diagram)
+    return None
 
 
 def available_renderers() -> dict[str, str | None]:

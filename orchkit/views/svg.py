@@ -52,9 +52,7 @@ def svg_of(diagram: Diagram, layout: Layout) -> str:
         f"<desc>{xml(diagram.caption)}</desc>",
         f"<style>{STYLE}</style>",
         f'<g transform="translate({number(MARGIN)} {number(MARGIN)})">',
-        *_clusters(diagram, layout),
-        *_edges(diagram, layout),
-        *(_node(node, layout.nodes[node.id]) for node in diagram.nodes),
+        *parts_of(diagram, layout).values(),
         "</g>",
     ]
     if foot.rows:
@@ -63,19 +61,21 @@ def svg_of(diagram: Diagram, layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
+def parts_of(diagram: Diagram, layout: Layout) -> dict[str, str]:
+    """The drawing of each cluster, edge and node by its id: what `svg_of` puts together, in its order."""
+    frames, curves = layout.clusters, layout.edges
+    # outer clusters come before those inside them
+    parts = {one.id: _cluster(one, frames[one.id]) for one in diagram.clusters if one.id in frames}
+    parts |= {one.id: _edge(one, curves[one.id]) for one in diagram.edges if _is_drawn(one, layout)}
+    return parts | {one.id: _node(one, layout.nodes[one.id]) for one in diagram.nodes}
+
+
 def xml(text: object) -> str:
     """A text inside an element or a quoted attribute."""
     return escape(clean(text), quote=True)
 
 
 # --- clusters ------------------------------------------------------------------------------
-
-
-def _clusters(diagram: Diagram, layout: Layout) -> Iterator[str]:
-    for cluster in diagram.clusters:  # outer ones come before those inside them
-        frame = layout.clusters.get(cluster.id)
-        if frame is not None:
-            yield _cluster(cluster, frame)
 
 
 def _cluster(cluster: Cluster, frame: Frame) -> str:
@@ -187,11 +187,9 @@ def _text(name: str, x: float, y: float, text: str) -> str:
 # --- edges ---------------------------------------------------------------------------------
 
 
-def _edges(diagram: Diagram, layout: Layout) -> Iterator[str]:
-    for edge in diagram.edges:
-        curve = layout.edges.get(edge.id)
-        if curve is not None and len(curve.points) > 1:
-            yield _edge(edge, curve)
+def _is_drawn(edge: Edge, layout: Layout) -> bool:
+    curve = layout.edges.get(edge.id)
+    return curve is not None and len(curve.points) > 1
 
 
 def _edge(edge: Edge, curve: Curve) -> str:
