@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
+from orchkit.errors import Problem
 from orchkit.ids import new_id
 from orchkit.model.base import Record
 from orchkit.model.brief import brief_name
@@ -155,6 +157,14 @@ class Workflow(Record, Displayable):
             if step.step_id == step_id:
                 return step
         raise KeyError(step_id)
+
+    def warnings(self) -> list[Problem]:
+        """What in the policies of its steps cannot do what it seems to; no mistake, or it could not be built."""
+        found: list[Problem] = []
+        for step in self.steps:
+            inner = step.workflow.warnings() if step.workflow is not None else step.reliability.warnings()
+            found += [replace(problem, where=f"step {step.step_id!r} > {problem.where}") for problem in inner]
+        return found
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The definition as JSON; fields at their default are left out."""

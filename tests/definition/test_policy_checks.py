@@ -237,3 +237,13 @@ def test_a_stack_that_makes_no_sense_can_be_built(builder: WorkflowBuilder) -> N
     """A warning is no problem: it is there for who asks."""
     step = builder.add_step("fetch", {"url": "x"}, timeout={"attempt": 9, "total": 5}).build().steps[0]
     assert [problem.where for problem in step.reliability.warnings()] == ["timeout"]
+
+
+def test_a_workflow_tells_of_all_such_stacks(builder: WorkflowBuilder, registry: Registry) -> None:
+    """Each with its step, those of sub-workflows too."""
+    inner = WorkflowBuilder("inner", registry=registry).add_step("nothing", retry="circuit_breaker").build()
+    builder.add_step("fetch", {"url": "x"}, timeout={"attempt": 9, "total": 5}).add_workflow(inner)
+    assert [problem.where for problem in builder.build().warnings()] == [
+        "step 'fetch' > timeout",
+        "step 'inner' > step 'nothing' > retry",
+    ]
