@@ -159,7 +159,7 @@ class Workflow(Record, Displayable):
         raise KeyError(step_id)
 
     def warnings(self) -> list[Problem]:
-        """What in the policies of its steps cannot do what it seems to; no mistake, or it could not be built."""
+        """What in the policies of its steps cannot do what it seems to; it can be built all the same."""
         found: list[Problem] = []
         for step in self.steps:
             inner = step.workflow.warnings() if step.workflow is not None else step.reliability.warnings()
