@@ -28,7 +28,6 @@ from orchkit.testing import FakeClock
         ({"costs": {ConnectionError: 7}}, {"ConnectionResetError", "ConnectionError"}, 7),
         ({"cost": 0}, set(), 0),
     ],
-    ids=str,
 )
 def test_a_retry_costs_what_its_error_costs(fields: dict[str, Any], traits: set[str], cost: float) -> None:
     """The first selector that fits counts, then the price of timeouts, then that of all others."""

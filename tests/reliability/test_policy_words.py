@@ -63,7 +63,6 @@ def test_the_gateway_has_the_numbers_of_a_gateway() -> None:
         ({"timeout": {"total": 5}}, lambda p: (p.timeout.attempt, p.timeout.total) == (30, 5)),
         ({"bulkhead": 3}, lambda p: p.bulkhead.max_concurrent == 3),
     ],
-    ids=str,
 )
 def test_a_policy_but_with_changes(changes: Any, check: Any) -> None:
     """A mapping changes single fields at any depth, anything else takes the place, None takes it away."""

@@ -77,7 +77,6 @@ KINDS = {"timeout", "connection", "throttling", "transient", "client_error", "se
         (BrokenError(), set(), None),
         (BreakerOpenError("mail", "open", 3.0), {"rejected"}, None),
     ],
-    ids=str,
 )
 def test_kind_and_status_are_told_whatever_library_raised_it(
     error: Exception, kinds: set[str], status: int | None
