@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from orchkit.errors import BreakerOpenError, StoreError
+from orchkit.errors import BreakerOpenError, RejectedError, StoreError
 from orchkit.model.retry import RetryPolicy
 from orchkit.reliability.budget import Budget, retry_cost
 from orchkit.reliability.call import Call, Handler
@@ -97,7 +97,8 @@ class Retry:
             inputs["retry_after_s"] = round(hints.retry_after, 6)
         if hints.reopens_in is not None:
             inputs["reopens_in_s"] = round(hints.reopens_in, 6)
-        if self.budget is not None and verdict.retry:
+        # Tokens spare the service: a call that was kept from it costs none.
+        if self.budget is not None and verdict.retry and not isinstance(error, RejectedError):
             verdict = _paid(self.budget, verdict, tries, inputs)
         inputs |= {"rule": verdict.rule, "delay_s": round(verdict.delay, 6)}
         tries.previous = verdict.delay

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pydantic import ValidationError
 
-from orchkit.model.policy import BudgetPolicy, ReliabilityPolicy, RetryPolicy
+from orchkit.model.policy import BreakerPolicy, BudgetPolicy, ReliabilityPolicy, RetryPolicy
 from orchkit.reliability.budget import Budget, refund, retry_cost
 from orchkit.testing import FakeClock
 
@@ -116,6 +116,15 @@ def test_an_empty_budget_ends_the_retries(bench: Any) -> None:
     assert last.rationale == "the retry budget 'b' has 2 tokens left and a retry costs 5"
     assert (last.inputs["budget"], last.inputs["tokens_left"], last.inputs["cost"]) == ("b", 2, 5)
     assert bench.guards.budgets["b"].denied == 1
+
+
+def test_waiting_for_our_own_policies_costs_nothing(bench: Any) -> None:
+    """A call that a breaker kept from the service was no load on it."""
+    bench.guards.breakers.get_or_make("b", BreakerPolicy(name="b")).force_open()
+    retry = RetryPolicy(strategy="immediate", max_attempts=9, budget=BudgetPolicy(name="b", capacity=12))
+    _, record = bench.call(bench.service(), ReliabilityPolicy(retry=retry, breaker=BreakerPolicy(name="b")))
+    assert record.at("retry") == ["retry"] * 8 + ["give_up"]
+    assert bench.guards.budgets["b"].tokens == 12
 
 
 def test_a_budget_without_a_name_is_that_of_the_operation(bench: Any) -> None:
