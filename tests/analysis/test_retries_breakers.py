@@ -75,9 +75,9 @@ def outage() -> Iterator[Store]:
 
 def frame(transitions: Sequence[Transition]) -> pd.DataFrame:
     """The same as a DataFrame."""
-    columns = ["at", "breaker", "from_state", "to_state", "run_id", "step_id", "attempt"]
+    columns = ["changed_at", "breaker", "from_state", "to_state", "run_id", "step_id", "attempt"]
     made = pd.DataFrame(list(transitions), columns=columns)
-    made["at"] = [pd.Timestamp(us(seconds), unit="us", tz="UTC") for seconds in made["at"]]
+    made["changed_at"] = [pd.Timestamp(us(seconds), unit="us", tz="UTC") for seconds in made["changed_at"]]
     return made.assign(reason="to " + made.to_state, seq=range(1, len(made) + 1))
 
 

@@ -11,17 +11,17 @@ from orchkit.analysis.retries.source import Selection, Source, ask
 if TYPE_CHECKING:
     import pandas as pd
 
-TRANSITIONS = ("breaker", "to_state", "at")
+TRANSITIONS = ("breaker", "to_state", "changed_at")
 """Columns that a DataFrame of transitions must have."""
 
 # A clock that was set back makes no time negative.
 _PERIODS = """,
 stretches AS (
-    SELECT breaker, to_state AS state, "at" AS began_at, lead("at") OVER w AS ended_at, reason,
-           coalesce(lead("at") OVER w, $until) AS counted_to, lag(to_state, 1, from_state) OVER w AS before,
+    SELECT breaker, to_state AS state, changed_at AS began_at, lead(changed_at) OVER w AS ended_at, reason,
+           coalesce(lead(changed_at) OVER w, $until) AS counted_to, lag(to_state, 1, from_state) OVER w AS before,
            lead(to_state) OVER w AS next, lead(to_state, 2) OVER w AS next_but_one,
            run_id, step_id, attempt, row_number() OVER w AS number
-    FROM b WINDOW w AS (PARTITION BY breaker ORDER BY seq, "at")
+    FROM b WINDOW w AS (PARTITION BY breaker ORDER BY seq, changed_at)
 ), periods AS (
     SELECT *, CASE WHEN counted_to IS NOT NULL
               THEN greatest(0, epoch_us(counted_to) - epoch_us(began_at)) / 1000.0 END AS duration_ms
@@ -43,7 +43,7 @@ def breaker_periods(
     """The states that circuit breakers were in, one after the other: a row per breaker and period.
 
     What is asked is a kit, a store, a run (whose attempts caused the transitions), or a DataFrame with the
-    columns of the view ``breaker_transitions``: needed are ``breaker``, ``to_state`` and ``at``.
+    columns of the view ``breaker_transitions``: needed are ``breaker``, ``to_state`` and ``changed_at``.
 
     ===========  ========  ==========================================================================
     column       dtype     meaning

@@ -54,7 +54,7 @@ PLACES: Mapping[str, Mapping[str, str]] = {
         "run_id": "VARCHAR",
         "step_id": "VARCHAR",
         "attempt": "BIGINT",
-        "at": "TIMESTAMPTZ",
+        "changed_at": "TIMESTAMPTZ",
     },
 }
 """The views for which DataFrames are given, and what is read of them; what is not asked may be missing."""

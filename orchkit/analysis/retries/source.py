@@ -143,7 +143,7 @@ _NOT_INJECTED = """ ANTI JOIN (
     ) USING (run_id, step_id, attempt)"""
 _B = """
     SELECT seq, breaker, from_state, to_state, reason, coalesce(run_id, '') AS run_id,
-           coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt, "at"
+           coalesce(step_id, '') AS step_id, CAST(attempt AS BIGINT) AS attempt, changed_at
     FROM breaker_transitions"""
 # Asked for by itself and not joined: nearly always there are no such runs, and nothing to compare then.
 _NOT_LIVE = """

@@ -159,6 +159,6 @@ WHERE x.run_id NOT IN (FROM resumed_runs())
    OR NOT EXISTS (SELECT 1 FROM step_start s WHERE s.run_id = x.run_id AND s.step_id = x.step_id AND s.seq > x.seq);
 
 CREATE OR REPLACE VIEW breaker_transitions AS
-SELECT seq, name AS breaker, from_state, to_state, reason, run_id, step_id, attempt, at_us(ts) AS "at", generation,
+SELECT seq, name AS breaker, from_state, to_state, reason, run_id, step_id, attempt, at_us(ts) AS changed_at, generation,
        manual, at_us(until_us) AS until, as_json(causes) AS causes
 FROM breaker_change;
