@@ -48,7 +48,7 @@ COLUMNS = {
     "idempotency_keys": """
         request_id VARCHAR, orchestrator_name VARCHAR, status VARCHAR, fingerprint VARCHAR, run_id VARCHAR,
         created_at TIMESTAMPTZ, expires_at TIMESTAMPTZ, completed_at TIMESTAMPTZ, error VARCHAR,
-        replays BIGINT, executions INTEGER""",
+        replays BIGINT, executions BIGINT""",
     "lineage": """
         run_id VARCHAR, step_id VARCHAR, how VARCHAR, source_run_id VARCHAR, source_step_id VARCHAR,
         reused_at TIMESTAMPTZ""",
