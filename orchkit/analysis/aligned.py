@@ -147,8 +147,10 @@ def _begun(state: RunState) -> list[StepState]:
     later = (state.last_us or 0) + 1
 
     def begin(step: StepState) -> int:
-        at = step.scheduled_us if step.scheduled_us is not None else step.finished_us
-        return later if at is None else at
+        # what ran again was begun when it was for the first time
+        first = [step.attempts[0].started_us] if step.attempts else []
+        times = [time for time in (step.scheduled_us, step.finished_us) if time is not None]
+        return min([*first, *times], default=later)
 
     return sorted(state.steps.values(), key=begin)
 

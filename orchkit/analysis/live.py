@@ -59,7 +59,7 @@ class Live:
         self.waits: dict[Path, Wait] = {}
         """The steps that wait for their next attempt, by their path."""
         self.news: deque[News] = deque(maxlen=NEWS)
-        """What happened last, the newest last; without progress and evidence, of which there may be much."""
+        """What happened last, the newest last; without what is common."""
         self._paths: dict[str, Path] = {run_id: ()}
         self._seq = 0
 
@@ -99,7 +99,7 @@ class Live:
         self._seq = event.seq
         fold((event,), state)
         self._wait(event, state)
-        if event.kind not in (ev.PROGRESS, ev.EVIDENCE):
+        if not _is_common(event):
             self.news.append(News(event.seq, event.ts, caption(event, state)))
         return True
 
@@ -124,6 +124,13 @@ class Live:
             self.waits[path] = Wait(path, event.ts + int(_inputs(event)["delay_s"] * 1e6), _why(event))
         elif event.kind in (ev.ATTEMPT_STARTED, ev.STEP_FINISHED):
             self.waits.pop(path, None)
+
+
+def _is_common(event: Event) -> bool:
+    """Whether it tells nothing that one would look up for: progress, evidence, the usual policy."""
+    if event.kind == ev.DECISION:
+        return event.payload.get("point") == "policy.selected" and event.payload.get("origin") == "engine"
+    return event.kind in (ev.PROGRESS, ev.EVIDENCE)
 
 
 def is_retry(event: Event) -> bool:

@@ -10,7 +10,7 @@ from orchkit.views.diagram import Diagram, Line, Node
 from orchkit.views.layout import Layout
 from orchkit.views.picture import diagram_of
 from orchkit.views.render import laid_out
-from orchkit.views.stage import with_room
+from orchkit.views.stage import with_room, without_style
 from orchkit.views.svg import parts_of, svg_of
 
 _ROOM_FOR_TRIES = "try 99"
@@ -31,8 +31,11 @@ class LiveDag:
 
     @property
     def svg(self) -> str:
-        """All of it as of the last look, from any thread; nothing where it cannot be drawn."""
-        return "" if self._drawn is None else svg_of(*self._drawn)
+        """All of it as of the last look, without a style of its own; from any thread.
+
+        Nothing where it cannot be drawn.
+        """
+        return "" if self._drawn is None else without_style(svg_of(*self._drawn))
 
     def look(self, state: RunState, known: Known) -> Parts | None:
         """What of the picture has changed since the last look: by id the drawing that takes its place.

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 from functools import cache
-from pathlib import Path
 from typing import Any, Protocol
 
-from orchkit.views.marks import icon
-from orchkit.views.palette import DARK, STATUS
-from orchkit.views.text import status_class
-
-STATIC = Path(__file__).parent / "static"
+from orchkit.views.front import module
 
 
 class Source(Protocol):
@@ -44,38 +37,13 @@ def _snapshot(value: Any, widget: Any) -> Any:
     return value if widget.source is None else widget.source.snapshot()
 
 
-# The modules of which the front end is made, each after those that it imports.
-_MODULES = ("elements.js", "theme.js", "monitor.js")
-_INSIDE = re.compile(r"^<g [^>]*>|</g>$")
-_LINKING = re.compile(r"^(?:import [^;]*;|export (?!default))", re.MULTILINE)
-
-
-def _script() -> str:
-    """One ES module of several: notebooks load a widget as a single text."""
-    icons = {status: _INSIDE.sub("", icon(status, 0, 0)) for status in STATUS}
-    parts = [f"const LOOK = {json.dumps({'icons': icons})};"]
-    parts += [_LINKING.sub("", (STATIC / name).read_text(encoding="utf-8")) for name in _MODULES]
-    return "\n".join(parts)
-
-
-def _style() -> str:
-    rules = [
-        f"{theme} .{status_class(status)} "
-        f"{{ --colour: {look.colour}; --fill: {look.fill}; --text: {look.text}; }}"
-        for theme, looks in ((".orchkit-monitor", STATUS), ('.orchkit-monitor[data-theme="dark"]', DARK))
-        for status, look in looks.items()
-    ]
-    return "\n".join([*rules, (STATIC / "monitor.css").read_text(encoding="utf-8")])
-
-
 @cache
 def _widget_class() -> Any:
     import anywidget
     import traitlets
 
     class MonitorWidget(anywidget.AnyWidget):
-        _esm = _script()
-        _css = _style()
+        _esm = module("monitor", "monitor.css")
         start = traitlets.Dict().tag(sync=True, to_json=_snapshot)
         source: Any = None
 

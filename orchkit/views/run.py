@@ -8,12 +8,14 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchkit.analysis import frames, sharing
+from orchkit.analysis.aligned import Side
 from orchkit.analysis.explain import explain_run, explain_step
 from orchkit.analysis.facts import span_ms
 from orchkit.analysis.graphs import graph_of
 from orchkit.analysis.known import Known, Path
 from orchkit.analysis.links import workflow_of
 from orchkit.analysis.liveness import CUT_OFF, given_up, is_run_cut_off
+from orchkit.analysis.timeline import timeline_of
 from orchkit.analysis.words import clean
 from orchkit.clock import Clock
 from orchkit.errors import UnknownNameError
@@ -27,6 +29,7 @@ from orchkit.store.openruns import OpenRuns
 from orchkit.views.dag import Dag
 from orchkit.views.picture import MOST_NODES, diagram_of
 from orchkit.views.steprecord import StepRecord, step_record
+from orchkit.views.timeline import MOST_ROWS, Gantt
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -199,6 +202,15 @@ class Run(Displayable):
     def dag(self, *, most_nodes: int = MOST_NODES) -> Dag:
         """The picture; with more nodes than ``most_nodes`` a condensed one."""
         return self.dag_of(self.state, most_nodes=most_nodes)
+
+    def timeline(self, *, most_rows: int = MOST_ROWS) -> Gantt:
+        """When what was going on: attempts, waits, and when nothing was; ``frame()`` has the numbers.
+
+        With more steps than ``most_rows`` several share a row.
+        """
+        state = self.state
+        side = Side(state, self.known_of(state))
+        return Gantt(timeline_of(side, self._store.clock.now_us()), most_rows=most_rows)
 
     def dag_of(self, state: RunState, known: Known | None = None, *, most_nodes: int = MOST_NODES) -> Dag:
         """The picture of a state of this run."""

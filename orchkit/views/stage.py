@@ -36,17 +36,22 @@ def stage_of(state: RunState, known: Known = NOTHING, *, most_nodes: int = MOST_
     picture = render(with_room(diagram))
     elements = dict(_elements(diagram, _paths(state, known)))
     return {
-        "svg": _STYLE.sub("", picture.svg, count=1),
-        "caption": picture.caption,
+        "svg": without_style(picture.svg),
+        "caption": diagram.caption,
         "condensed": diagram.condensed,
         "nodes": {path[0]: element for path, element in elements.items() if len(path) == 1},
         "inner": [[list(path), element] for path, element in elements.items() if len(path) > 1],
     }
 
 
+def without_style(svg: str) -> str:
+    """The same for a page that has the style."""
+    return _STYLE.sub("", svg, count=1)
+
+
 def with_room(diagram: Diagram) -> Diagram:
-    """The same with nodes in which durations and counts of any moment have room."""
-    return replace(diagram, nodes=tuple(map(_with_room, diagram.nodes)))
+    """The same with nodes in which durations and counts of any moment have room; its caption is beside it."""
+    return replace(diagram, nodes=tuple(map(_with_room, diagram.nodes)), caption="")
 
 
 def _with_room(node: Node) -> Node:

@@ -28,13 +28,13 @@ from orchkit.views.legend import LEGEND_HEIGHT, legend
 from orchkit.views.marks import arrow, icon, number
 from orchkit.views.palette import look_of
 from orchkit.views.stylesheet import STYLE
-from orchkit.views.text import fit, width
+from orchkit.views.text import fit, status_class, width
 
 MARGIN = 8.0
 # What badges say, so that who changes a picture later finds the right one.
 _ROLES = (
     ("tries", re.compile(r"try [\d,]+")),
-    ("doubt", re.compile(r"in doubt")),
+    ("doubt", re.compile(r"(?:[\d,]+ )?in doubt")),
     ("items", re.compile(r"[\d,]+/[\d,]+")),
     ("undo", re.compile(r"↶")),
 )
@@ -167,8 +167,8 @@ def _bar(node: Node, x: float, y: float, wide: float) -> Iterator[str]:
     for status, count in node.tally:
         part = wide * count / total
         yield (
-            f'<rect class="bar" x="{number(left)}" y="{number(y)}" width="{number(part)}" '
-            f'height="{number(BAR)}" fill="{look_of(status).colour}"/>'
+            f'<rect class="bar {status_class(status)}" x="{number(left)}" y="{number(y)}" '
+            f'width="{number(part)}" height="{number(BAR)}" fill="{look_of(status).colour}"/>'
         )
         left += part
 

@@ -2,23 +2,32 @@
 // Python folds the record and sends what has changed; here it is only shown.
 
 import { chip, duration, h, sign, statusClass } from "./elements.js";
+import { CSS } from "./style.js";
 import { followTheme } from "./theme.js";
 
 const TICK_MS = 250;
 const SLOW_MS = 8000;
 
-/** What is shown of one run, shared by all views of it on the page. */
-class Screen {
+/** What is shown of the run, put together from what Python sends. */
+class Feed {
   constructor(model) {
     this.model = model;
     this.version = -1;
     this.board = {};
     this.svg = "";
     this.behind = 0;
-    this.views = new Set();
-    this.take({ ...model.get("start"), all: true });
-    model.on("msg:custom", (news) => this.take(news));
+    this.listener = (news) => this.take(news);
+  }
+
+  begin(view) {
+    this.view = view;
+    this.model.on("msg:custom", this.listener);
+    this.take({ ...this.model.get("start"), all: true });
     this.ask({ do: "refresh" });
+  }
+
+  end() {
+    this.model.off("msg:custom", this.listener);
   }
 
   /** Python's clock now, in microseconds. */
@@ -32,10 +41,10 @@ class Screen {
 
   take(news) {
     if (news.problem !== undefined) {
-      this.views.forEach((view) => view.complain(news.problem));
+      this.view.complain(news.problem);
       return;
     }
-    if (news.version === undefined || news.version <= this.version) return;
+    if (news.version === undefined || (news.version <= this.version && !news.all)) return;
     if (!news.all && news.version !== this.version + 1) {
       this.ask({ do: "refresh" });
       return;
@@ -43,34 +52,36 @@ class Screen {
     this.version = news.version;
     this.behind = news.now_us - Date.now() * 1000;
     this.board = news.all ? news.board : { ...this.board, ...news.board };
-    if (news.svg !== undefined) this.svg = news.svg;
-    this.views.forEach((view) => {
-      if (news.svg !== undefined) view.drawPicture();
-      if (news.parts) view.drawParts(news.parts);
-      view.draw(new Set(Object.keys(news.board ?? {})));
-    });
+    if (news.svg !== undefined && news.svg !== this.svg) {
+      this.svg = news.svg;
+      this.view.drawPicture();
+    }
+    if (news.parts) this.view.drawParts(news.parts);
+    this.view.draw(news.all ? null : new Set(Object.keys(news.board ?? {})));
   }
 }
 
 /** One place on the page where it is shown. */
 class View {
-  constructor(screen, el) {
-    this.screen = screen;
+  constructor(feed, el) {
+    this.feed = feed;
     this.el = el;
-    this.root = h("section", { class: "orchkit-monitor tex2jax_ignore mathjax_ignore", "aria-label": "Monitor of a run" });
     // Notebooks have shortcuts for single keys, such as d d to delete a cell.
-    this.root.dataset.lmSuppressShortcuts = "true";
-    this.stopTheme = followTheme(this.root, null);
+    el.dataset.lmSuppressShortcuts = "true";
+    this.host = h("div", { class: "orchkit-monitor tex2jax_ignore mathjax_ignore" });
+    this.shadow = this.host.attachShadow({ mode: "open" });
+    this.root = h("section", { class: "monitor", "aria-label": "Monitor of a run" });
+    this.shadow.append(h("style", {}, CSS), this.root);
     this.title = h("h3", { class: "title" });
     this.status = h("span", { class: "status", role: "status" });
     this.clock = h("span", { class: "clock" });
-    this.tools = h("div", { class: "tools", role: "toolbar", "aria-label": "Lead the run" });
-    this.bar = h("div", { class: "bar", role: "progressbar", "aria-label": "Steps that are over", "aria-valuemin": "0" });
+    this.tools = h("div", { class: "lead", role: "toolbar", "aria-label": "Lead the run" });
+    this.bar = h("div", { class: "progress", role: "progressbar", "aria-label": "Steps that are over", "aria-valuemin": "0" });
     this.tally = h("div", { class: "tally" });
     this.lamps = h("ul", { class: "lamps", "aria-label": "Circuit breakers" });
     this.problem = h("p", { class: "problem", role: "alert", hidden: true });
     this.hand = h("div", { class: "hand" });
-    this.picture = h("div", { class: "picture", tabindex: "0", role: "region", "aria-label": "Steps" });
+    this.picture = h("div", { class: "dag", tabindex: "0", role: "region", "aria-label": "Steps", hidden: true });
     this.lists = h("div", { class: "lists" });
     this.news = h("ol", { class: "news" });
     this.buttons = this.#makeButtons();
@@ -81,9 +92,8 @@ class View {
       this.problem, this.hand, this.picture, this.lists,
       h("details", { class: "last", open: true }, h("summary", {}, "What happened last"), this.news),
     );
-    el.replaceChildren(this.root);
-    this.drawPicture();
-    this.draw(null);
+    el.replaceChildren(this.host);
+    this.stopTheme = followTheme(this.host);
     this.timer = setInterval(() => this.tick(), TICK_MS);
   }
 
@@ -108,7 +118,7 @@ class View {
 
   ask(order) {
     this.problem.hidden = true;
-    this.screen.ask(order);
+    this.feed.ask(order);
     if (order.do !== "cancel") return;
     this.buttons.cancel.disabled = true;
     this.buttons.cancel.textContent = "Cancelling …";
@@ -125,7 +135,7 @@ class View {
 
   /** Draw the parts of the board that are named; all of them for null. */
   draw(names) {
-    const { board } = this.screen;
+    const { board } = this.feed;
     if (board.final !== undefined) {
       this.destroy();
       clearTimeout(this.late);
@@ -153,14 +163,14 @@ class View {
   #drawTools({ paused, waiting, held }) {
     const inHand = paused !== null && paused !== undefined;
     const { step, resume, pause } = this.buttons;
-    const focused = document.activeElement;
+    const focused = this.shadow.activeElement;
     step.hidden = !inHand;
     resume.hidden = !inHand;
     pause.hidden = inHand;
     step.disabled = !(waiting?.rows.length > 0);
     resume.title = held?.rows.length ? "Accept the failure and go on by itself" : "Go on by itself";
     // Whoever leads the run by the keyboard goes on from where he was.
-    if (focused?.hidden && this.root.contains(focused)) (inHand ? step : pause).focus();
+    if (focused?.hidden) (inHand ? step : pause).focus();
   }
 
   #drawProgress({ done = 0, total = 0, counts = [] }) {
@@ -194,6 +204,7 @@ class View {
       this.hand.replaceChildren();
       return;
     }
+    const focused = this.shadow.activeElement;
     const edited = new Map([...this.hand.querySelectorAll("details[open]")].map((one) => [one.dataset.key, one]));
     const more = (list) => (list?.more ? [h("li", { class: "more" }, `and ${list.more} more`)] : []);
     this.hand.replaceChildren(
@@ -202,6 +213,14 @@ class View {
         ...rows(held).map((step) => this.#handRow(step, "retry", edited)), ...more(held),
         ...rows(waiting).map((step, place) => this.#handRow(step, place === 0 ? "step" : null, edited)), ...more(waiting)),
     );
+    this.#focusAgain(focused);
+  }
+
+  /** Whoever leads the run by the keyboard goes on from where he was. */
+  #focusAgain(focused) {
+    if (!focused || this.shadow.activeElement === focused) return;
+    const same = focused.isConnected ? focused : [...this.hand.querySelectorAll("button")].find((one) => one.className === focused.className);
+    (same ?? (this.buttons.step.disabled ? this.buttons.resume : this.buttons.step)).focus();
   }
 
   /** A step that is held (`retry`), that is the next one (`step`), or that waits behind it. */
@@ -256,8 +275,8 @@ class View {
     const more = (list) => (list?.more ? [h("li", { class: "more" }, `and ${list.more} more`)] : []);
     const running = (doing?.rows ?? []).map((one) => h("li", {},
       sign("running"), h("code", {}, one.step),
-      one.attempt > 1 ? h("span", { class: "pill" }, `try ${one.attempt}`) : "",
-      one.items ? h("span", { class: "pill" }, `${one.items[0]}/${one.items[1]}`) : "",
+      one.attempt > 1 ? h("span", { class: "tag" }, `try ${one.attempt}`) : "",
+      one.items ? h("span", { class: "tag" }, `${one.items[0]}/${one.items[1]}`) : "",
       one.progress === null ? "" : h("progress", { max: "1", value: String(one.progress), "aria-label": `Progress of ${one.step}` }),
       one.progress === null ? "" : h("span", {}, `${Math.floor(one.progress * 100)} %`),
       one.message ? h("span", { class: "message" }, one.message) : "",
@@ -280,9 +299,9 @@ class View {
   // --- the picture -----------------------------------------------------------------------------
 
   drawPicture() {
-    const svg = parsed(this.screen.svg);
+    const svg = parsed(this.feed.svg);
     this.picture.hidden = !svg;
-    this.picture.replaceChildren(...(svg ? [svg] : []));
+    this.picture.replaceChildren(...(svg ? [h("div", { class: "canvas" }, svg)] : []));
   }
 
   /** Put other drawings in the place of some nodes, edges or clusters. */
@@ -298,7 +317,7 @@ class View {
 
   /** What changes by time alone: nobody has to send it. */
   tick() {
-    const { board, nowUs } = this.screen;
+    const { board, nowUs } = this.feed;
     for (const place of this.root.querySelectorAll(".time")) {
       const { since, until, words = "", over } = place.dataset;
       const left = until === undefined ? nowUs - Number(since) : Number(until) - nowUs;
@@ -328,19 +347,12 @@ function parsed(text) {
   return found.localName === "svg" ? document.importNode(found, true) : null;
 }
 
-export default () => {
-  let screen = null;
-  return {
-    initialize({ model }) {
-      screen = new Screen(model);
-    },
-    render({ el }) {
-      const view = new View(screen, el);
-      screen.views.add(view);
-      return () => {
-        screen.views.delete(view);
-        view.destroy();
-      };
-    },
+export function render({ model, el }) {
+  const feed = new Feed(model);
+  const view = new View(feed, el);
+  feed.begin(view);
+  return () => {
+    feed.end();
+    view.destroy();
   };
-};
+}
