@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +28,7 @@ from orchkit.executors.body import Bodies
 from orchkit.executors.threads import ThreadWorkers
 from orchkit.interop import bundle
 from orchkit.model.display import Displayable
+from orchkit.model.notice import tell
 from orchkit.model.policy import ReliabilityPolicy
 from orchkit.model.request import Durability, Request, Response
 from orchkit.model.result import WorkflowResult
@@ -150,25 +149,29 @@ class Kit(Displayable):
         return response
 
     def resume(
-        self, run_id: str, *, on_change: OnChange = "rerun", workflow: Workflow | None = None
+        self,
+        run_id: str | Run | WorkflowResult,
+        *,
+        on_change: OnChange = "rerun",
+        workflow: Workflow | None = None,
     ) -> RunHandle:
         """Go on with a run that was cut off, or try one again: see `WorkflowEngine.resume`."""
-        return self.engine.resume(self.runs[run_id].id, on_change=on_change, workflow=workflow)
+        return self.engine.resume(self._id_of(run_id), on_change=on_change, workflow=workflow)
 
     def fork(
         self,
-        run_id: str,
+        run_id: str | Run | WorkflowResult,
         from_step: str | Sequence[str] | None = None,
         overrides: Mapping[str, Override] | None = None,
         *,
         context: Mapping[str, Any] | None = None,
     ) -> RunHandle:
         """Begin a new run in the middle of a recorded one: see `WorkflowEngine.fork`."""
-        return self.engine.fork(self.runs[run_id].id, from_step, overrides, context=context)
+        return self.engine.fork(self._id_of(run_id), from_step, overrides, context=context)
 
-    def verify(self, run_id: str) -> Verification:
+    def verify(self, run_id: str | Run | WorkflowResult) -> Verification:
         """Run the pure steps of a run again and compare: see `WorkflowEngine.verify`."""
-        return self.engine.verify(self.runs[run_id].id)
+        return self.engine.verify(self._id_of(run_id))
 
     def reliable(
         self,
@@ -180,6 +183,13 @@ class Kit(Displayable):
     ) -> Callable[[F], F]:
         """Put policies around a function whose calls are recorded here: see `orchkit.reliable`."""
         return reliable(policy, name=name, kit=self, idempotent=idempotent, **parts)
+
+    def forget(self, key: str) -> bool:
+        """Forget an idempotency key (or request id) before its time: the next request with it is executed.
+
+        What it did stays on the record. False when it is being executed right now.
+        """
+        return self.store.claims.forget(key)
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -231,6 +241,12 @@ class Kit(Displayable):
             if isinstance(hook := self.hooks.get_hook(name), MetricsHook)
             for operation, counts in hook.snapshot().items()
         }
+
+    def _id_of(self, run: str | Run | WorkflowResult) -> str:
+        """The id of a run that is given as such, as its result, or by (the begin of) its id."""
+        if isinstance(run, Run):
+            return run.id
+        return run.run_id if isinstance(run, WorkflowResult) else self.runs[run].id
 
     def _open_run(self, run_id: str) -> Run:
         return Run(self.store, run_id)
@@ -305,10 +321,5 @@ def _tell_of_cut_off(store: Store) -> None:
     # Opening a store must not fail over a remark.
     with suppress(Exception):
         text = remark(store.open_runs.cut_off())
-        if text is None:
-            return
-        notebook = sys.modules.get("IPython")
-        if notebook is not None and notebook.get_ipython() is not None:
-            sys.stdout.write(f"{text}\n")
-        else:
-            logging.getLogger("orchkit").warning(text)
+        if text is not None:
+            tell(text)

@@ -25,6 +25,7 @@ def lines(facts: Facts, step: StepState) -> Iterator[str]:
     """The policy, and the attempts where there is something to tell of them."""
     yield from _policy(facts, step)
     yield from _attempts(facts, step)
+    yield from _raised(step)
 
 
 # --- the policy ----------------------------------------------------------------------------
@@ -102,6 +103,17 @@ def _timeout(timeout: Any) -> str:
     return listing(
         f"at most {timeout[name]:g} s {what}" for name, what in limits if timeout.get(name) is not None
     )
+
+
+def _raised(step: StepState) -> Iterator[str]:
+    """Where the last error of a step that failed came from."""
+    if step.status == "failed" and step.attempts and step.attempts[-1].where:
+        innermost, *before = reversed(step.attempts[-1].where)
+        yield (
+            f"It was raised at {innermost}"
+            + (f", called from {', from '.join(before)}" if before else "")
+            + "."
+        )
 
 
 # --- the attempts --------------------------------------------------------------------------

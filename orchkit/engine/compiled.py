@@ -28,13 +28,23 @@ MANY_STEPS = 2_000
 class Compiled:
     """A plan, and what the record says of its definition."""
 
-    __slots__ = ("_below", "_code", "_large", "_store", "definition", "definition_hash", "plan")
+    __slots__ = (
+        "_below",
+        "_code",
+        "_essence_hash",
+        "_large",
+        "_store",
+        "definition",
+        "definition_hash",
+        "plan",
+    )
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self._store = plan, store
         self._below: dict[str, Compiled] = {}
         self._code: dict[str, dict[str, Any]] | None = None
         self._large: dict[str, str] = {}
+        self._essence_hash: str | None = None
         definition = plan.workflow.to_anonymous()
         text = codec.dumps(definition)
         self.definition_hash = codec.content_hash(text)
@@ -42,6 +52,14 @@ class Compiled:
         if len(text) > codec.BLOB_BYTES:
             self._large[self.definition_hash] = text
             self.definition = {"$blob": self.definition_hash, "bytes": len(text)}
+
+    @property
+    def essence_hash(self) -> str:
+        """Of what the workflow does, whatever its policies: see `Workflow.to_essence`."""
+        if self._essence_hash is None:
+            text = codec.canonical(self.plan.workflow.to_essence())
+            self._essence_hash = codec.content_hash(text)
+        return self._essence_hash
 
     @property
     def code(self) -> dict[str, dict[str, Any]]:

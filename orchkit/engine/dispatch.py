@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from orchkit.clock import Clock
+from orchkit.engine.fresh import with_fresh_arguments
 from orchkit.engine.hooks import AuditHook, HookCall, HookManager, HookSet, MetricsHook
 from orchkit.engine.idempotency import Replay
 from orchkit.engine.policies import PolicyChoice, PolicyEngine
@@ -243,9 +244,8 @@ class Orchestrator:
         if directives.execution_mode == "dry_run":
             scope.decided("execution_mode", "dry_run", "the directives ask for a dry run", {})
             return "dry_run", None
-        kwargs = {**params, **operation.services} if operation.services else params
         call = Call(
-            partial(operation.body, kwargs),
+            with_fresh_arguments(operation.body, params, operation.services),
             scope,
             self.clock,
             self.rng,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
@@ -11,6 +11,7 @@ from orchkit.engine.compiled import Compiled, CompiledCache
 from orchkit.engine.dispatch import Orchestrator
 from orchkit.engine.execution import Execution
 from orchkit.engine.options import RunOptions
+from orchkit.engine.plan import Plan
 from orchkit.engine.recorder import RunRecorder
 from orchkit.engine.resume import RecordedRun
 from orchkit.engine.resumption import Resumption, recorded_step, with_all_after
@@ -119,16 +120,29 @@ def forked(
     workflow = _overridden(workflow, overrides, orchestrator)
     compiled = compiled_cache.get(workflow)
     given = {step_id: override["output"] for step_id, override in overrides.items() if "output" in override}
-    begins = tuple(dict.fromkeys((*starts, *(step_id for step_id in overrides if step_id not in given))))
-    again = with_all_after(compiled.plan, (*begins, *given)) - (given.keys() - set(begins))
     options = run.options()
+    concerned: list[str] = []
     if context is not None:
+        concerned = [step_id for step_id in _using(compiled.plan, context) if step_id not in given]
         options = replace(options, context={**options.context, **context})
-        again = again if begins else set(compiled.plan.nodes) - given.keys()
+    begins = tuple(
+        dict.fromkeys((*starts, *(step_id for step_id in overrides if step_id not in given), *concerned))
+    )
+    again = with_all_after(compiled.plan, (*begins, *given)) - (given.keys() - set(begins))
     options = replace(options, parent_run_id=None, parent_step_id=None)
     fork = Fork(run.state, begins, overrides=_described(overrides))
     _keep(fork, compiled, again, given)
     return Execution(orchestrator, compiled, options, before=fork)
+
+
+def _using(plan: Plan, keys: Collection[str]) -> Iterator[str]:
+    """The steps that refer to one of these fields of the context, or to the whole of it."""
+    for step_id, node in plan.nodes.items():
+        templates = [node.template, node.condition, node.over, node.undo.template if node.undo else None]
+        references = [reference for part in templates if part is not None for reference in part.references]
+        asked = [reference.path[:1] for reference in references if reference.root == "context"]
+        if any(not path or path[0] in keys for path in asked):
+            yield step_id
 
 
 def _keep(fork: Fork, compiled: Compiled, again: set[str], given: Mapping[str, Any]) -> None:
@@ -197,8 +211,19 @@ def _changed(step: StepDefinition, override: Override, orchestrator: Orchestrato
         update["parameters"] = {**step.parameters, **override["input"]}
     function: str | Callable[..., Any] | None = override.get("function")
     if function is not None:
-        update["tool_name"] = orchestrator.registry.resolve(function).name
+        update["tool_name"] = _tool_of(step, function, orchestrator)
     return step.model_copy(update=update)
+
+
+def _tool_of(step: StepDefinition, function: str | Callable[..., Any], orchestrator: Orchestrator) -> str:
+    registry = orchestrator.registry
+    if callable(function) and getattr(function, "__name__", "") == "<lambda>":
+        name = f"{step.step_id} in a fork"
+        if registry.methods.find(name) is not None:
+            registry.methods.unregister(name)
+        registry.methods.register_method(function, name=name)
+        return name
+    return registry.resolve(function).name
 
 
 def _described(overrides: Mapping[str, Override]) -> dict[str, Any]:

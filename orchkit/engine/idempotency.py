@@ -12,6 +12,7 @@ from orchkit.model import event as ev
 from orchkit.model.differences import differences
 from orchkit.model.event import Event
 from orchkit.model.idempotency import IdempotencyKey, RequestStatus
+from orchkit.model.workflow import essence_of
 from orchkit.store import codec
 from orchkit.store.claims import Answer, Claim, Wanted, fingerprint
 from orchkit.store.store import Store
@@ -167,7 +168,8 @@ class Once:
 
     def _definition(self, claim: Claim) -> Any:
         events = self._store.events(claim.run_id)
-        return events[0].payload.get("definition") if events else None
+        definition = events[0].payload.get("definition") if events else None
+        return essence_of(definition) if definition else None
 
     # --- settling --------------------------------------------------------------------------
 
@@ -211,10 +213,10 @@ def _why(answer: Answer) -> dict[str, Any]:
     }
 
 
-def workflow_input(context: codec.Packed, definition_hash: str) -> codec.Packed:
+def workflow_input(context: codec.Packed, essence_hash: str) -> codec.Packed:
     """What the key of a workflow is bound to."""
     notes = [[["context", *note[0]], *note[1:]] for note in context.notes]
-    return codec.Packed({"context": context.value, "definition": definition_hash}, notes)
+    return codec.Packed({"context": context.value, "definition": essence_hash}, notes)
 
 
 def _input_of(events: list[Event]) -> Any:
@@ -222,7 +224,8 @@ def _input_of(events: list[Event]) -> Any:
     for event in events:
         payload = event.payload
         if event.kind == ev.RUN_STARTED and payload.get("kind") == "workflow":
-            return {"context": payload.get("context"), "definition": payload.get("definition_hash")}
+            text = codec.canonical(essence_of(payload.get("definition") or {}))
+            return {"context": payload.get("context"), "definition": codec.content_hash(text)}
         if event.kind == ev.STEP_SCHEDULED:
             return payload.get("input")
     return None

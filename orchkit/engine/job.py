@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from orchkit.engine.execution import Execution
 from orchkit.engine.gate import Gate
 from orchkit.engine.idempotency import LAST_POLL_S, Asked, Granted, Once, Replay
-from orchkit.engine.recorded import read_result, recorded_result, result_text
+from orchkit.engine.recorded import Code, edited, read_result, recorded_result, result_text
 from orchkit.errors import RunInProgressError, StoreError
+from orchkit.model.notice import tell
 from orchkit.model.result import RunStatus, WorkflowResult
 from orchkit.model.state import fold
 from orchkit.store.claims import Claim
@@ -111,7 +112,7 @@ class ClaimedJob:
 
     def _settle(self, claim: Claim, result: WorkflowResult) -> None:
         if result.success:
-            self._once.settle(claim, result=result_text(result), error=None)
+            self._once.settle(claim, result=result_text(result, self._execution.compiled.code), error=None)
         else:
             error = f"{result.status}: {result.error}" if result.error else result.status
             self._once.settle(claim, result=None, error=error)
@@ -190,11 +191,11 @@ class KeyedJob(ClaimedJob):
             self._waiting = False
 
     async def _replayed(self, replay: Replay) -> WorkflowResult:
-        store = self._execution.orchestrator.store
+        store, code = self._execution.orchestrator.store, self._execution.compiled.code
         if replay.claim.result is not None:
-            return replayed(store, replay)
+            return replayed(store, replay, code)
         # A large one is in the history: reading it must not hold up what else runs on this loop.
-        return await asyncio.to_thread(replayed, store, replay)
+        return await asyncio.to_thread(replayed, store, replay, code)
 
     async def _chosen(self, granted: Granted) -> bool:
         """Whether there is an execution to run: the one that was asked for, or what its owner left behind.
@@ -244,12 +245,29 @@ class KeyedJob(ClaimedJob):
             super().cancel(reason)
 
 
-def replayed(store: Store, replay: Replay) -> WorkflowResult:
-    """The recorded result of a run: from its claim, or when it is large from its events."""
+def replayed(store: Store, replay: Replay, code: Code) -> WorkflowResult:
+    """The recorded result of a run: from its claim, or when it is large from its events.
+
+    When the code has been edited since, which a key does not look at, that is told once.
+    """
     claim = replay.claim
     if claim.result is not None:
-        return read_result(claim.result)
-    events = store.events(claim.run_id)
-    if not events:
-        raise StoreError(f"the recorded result of request {claim.key!r} is gone: {claim.run_id} was removed")
-    return recorded_result(fold(events))
+        result = read_result(claim.result, code)
+    else:
+        events = store.events(claim.run_id)
+        if not events:
+            gone = f"the recorded result of request {claim.key!r} is gone: {claim.run_id} was removed"
+            raise StoreError(gone)
+        state = fold(events)
+        result = recorded_result(state)
+        result.edited = edited({name: facts.get("hash") for name, facts in state.code.items()}, code)
+    if result.edited and (claim.run_id, result.edited) not in _told:
+        _told.add((claim.run_id, result.edited))
+        tell(
+            f"this is the recorded result of request {claim.key!r}, but the code of "
+            f"{', '.join(result.edited)} was edited since: use another key, or kit.forget({claim.key!r})"
+        )
+    return result
+
+
+_told: set[tuple[str, tuple[str, ...]]] = set()

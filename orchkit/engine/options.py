@@ -55,7 +55,7 @@ def check_durability(durability: Any) -> None:
 
 
 def run_options(
-    user_id: str | None, context: Any, arguments: RunArguments, durability: Durability
+    user_id: Any, context: Any, arguments: RunArguments, durability: Durability
 ) -> RunOptions:
     """Check and complete the arguments. Raises `ParameterError` naming each that is wrong."""
     problems = [
@@ -68,6 +68,9 @@ def run_options(
     if chosen not in get_args(Durability):
         hint = f"use {', '.join(get_args(Durability))}"
         problems.append(Problem("durability", f"unknown value {chosen!r}", hint))
+    if not isinstance(user_id, str | None):
+        way_out = "write context={...}" if isinstance(user_id, Mapping) else None
+        problems.append(Problem("user_id", f"expected a text, got {type(user_id).__name__}", way_out))
     if not isinstance(context, Mapping | None):
         problems.append(Problem("context", f"expected a mapping, got {type(context).__name__}"))
     if not isinstance(directives, ExecutionDirective):

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, ForwardRef, Generic, TypeVar, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from orchkit.engine import recorder
@@ -22,12 +22,14 @@ from orchkit.engine.recorder import StepScope
 from orchkit.engine.runner import WorkflowEngine
 from orchkit.engine.single import Single, SingleRun, output_of
 from orchkit.errors import ExecutionError, OrchestrationError, ParameterError, Problem
+from orchkit.model.brief import brief
 from orchkit.model.idempotency import DEFAULT_TTL_HOURS, IdempotencyKey, InFlight, OnFailed
 from orchkit.model.request import Durability, Request
 from orchkit.model.state import RunState
 from orchkit.model.workflow import Workflow
 from orchkit.registry.definition import MethodDefinition
 from orchkit.registry.target import Target
+from orchkit.registry.typeforms import type_name
 from orchkit.store.store import Store
 
 T = TypeVar("T")
@@ -178,7 +180,14 @@ class BaseOrchestrator(ABC, Generic[T]):
         return MethodDefinition(self.orchestrator_name, self._execute_pipeline)
 
     def _recorded(self, replay: Replay) -> T:
-        return self._deserialize_result(output_of(self._engine.orchestrator.store, replay))
+        recorded = output_of(self._engine.orchestrator.store, replay)
+        try:
+            return self._deserialize_result(recorded)
+        except ValidationError as error:
+            claim, hint = replay.claim, "kit.forget(request_id) lets it be executed again"
+            kind = type_name(self.result_type)
+            cause = f"its recorded result is no {kind} any more: {_in_short(error)} ({hint})"
+            raise OrchestrationError(claim.name, claim.key, cause, run_id=claim.run_id) from error
 
     async def _execute(self, run: SingleRun, request_id: str, input_data: Any) -> T:
         orchestrator = self._engine.orchestrator
@@ -191,8 +200,8 @@ class BaseOrchestrator(ABC, Generic[T]):
             token = _pipeline.set(pipeline)
             try:
                 response = await orchestrator.perform(operation, run.request, {}, scope)
-                results.append(response.output)
-                return self._serialize_result(response.output)
+                results.append(self._checked(response.output))
+                return self._serialize_result(results[0])
             finally:
                 _pipeline.reset(token)
                 await pipeline.end()
@@ -206,6 +215,16 @@ class BaseOrchestrator(ABC, Generic[T]):
                 self.orchestrator_name, request_id, cause, run_id=run.run_id
             ) from ended.exception
         return results[0] if results else self._deserialize_result(ended.output)
+
+    def _checked(self, result: Any) -> Any:
+        """The result as the type in the brackets, which the recorded one will be read as."""
+        try:
+            return as_type(self.result_type, result)
+        except ValidationError as error:
+            raise ExecutionError(
+                f"the pipeline of {self.orchestrator_name} returned {brief(result)}, "
+                f"which is no {type_name(self.result_type)}: {_in_short(error)}"
+            ) from error
 
     def _pipeline_of(self, input_data: Any) -> Any:
         def pipeline() -> Any:
@@ -226,17 +245,24 @@ class BaseOrchestrator(ABC, Generic[T]):
         return self._current().elapsed_ms
 
     def run_workflow(
-        self, workflow: Workflow, context: Mapping[str, Any] | None = None, **arguments: Any
+        self,
+        workflow: Workflow,
+        context: Mapping[str, Any] | None = None,
+        *,
+        check: bool = True,
+        **arguments: Any,
     ) -> Any:
-        """Run a workflow as part of the pipeline; inside the pipeline.
+        """Run a workflow as part of the pipeline, and return its `WorkflowResult`; inside the pipeline.
 
-        In a sync pipeline it blocks and returns the `WorkflowResult`; in an async one await it. The run
-        belongs to the orchestrator's: when the process dies and the request is made again, it is not
-        repeated if it was completed, and else goes on where it was left. ``arguments`` as for
+        In a sync pipeline it blocks; in an async one await it. Unless it succeeds, `WorkflowExecutionError`
+        is raised (and fails the request, if you let it); with ``check=False`` the result is returned whatever
+        it is. The run belongs to the orchestrator's: when the process dies and the request is made again, it
+        is not repeated if it was completed, and else goes on where it was left. ``arguments`` as for
         `WorkflowEngine.execute`.
         """
         pipeline = self._current()
-        coroutine = pipeline.run_workflow(workflow, context, RunArguments(**arguments))  # type: ignore[typeddict-item]
+        given = RunArguments(**arguments)  # type: ignore[typeddict-item]
+        coroutine = pipeline.run_workflow(workflow, context, given, check=check)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -296,6 +322,12 @@ def _engine_of(kit: Any) -> WorkflowEngine:
         return WorkflowEngine(Orchestrator(store=kit))
     cause = f"expected a kit or a store, got {type(kit).__name__}"
     raise ParameterError("orchestrator", [Problem("kit", cause, 'kit = orchkit.open("runs.duckdb")')])
+
+
+def _in_short(error: ValidationError) -> str:
+    found = error.errors(include_url=False)[0]
+    place = ".".join(map(str, found["loc"]))
+    return f"{place}: {found['msg']}" if place else found["msg"]
 
 
 def as_type(kind: Any, value: Any) -> Any:

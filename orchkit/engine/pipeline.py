@@ -66,9 +66,20 @@ class PipelineRun:
         await asyncio.gather(*left, return_exceptions=True)
 
     async def run_workflow(
+        self,
+        workflow: Workflow,
+        context: Mapping[str, Any] | None,
+        arguments: RunArguments,
+        *,
+        check: bool = False,
+    ) -> WorkflowResult:
+        """Run a workflow as a step of the orchestrator's run; its result, with ``check`` if it succeeded."""
+        result = await self._result(workflow, context, arguments)
+        return result.raise_for_status() if check else result
+
+    async def _result(
         self, workflow: Workflow, context: Mapping[str, Any] | None, arguments: RunArguments
     ) -> WorkflowResult:
-        """Run a workflow as a step of the orchestrator's run; its result, whatever it is."""
         compiled, options = self._engine.prepared(workflow, self.request.user_id, context, arguments)
         if options.key is not None:
             hint = "the request id of the orchestrator covers its workflows"

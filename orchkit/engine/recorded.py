@@ -44,8 +44,12 @@ def _output(state: RunState, step: StepState) -> Any:
 _FACTS = ("status", "error", "reason", "attempts", "started_us", "finished_us")
 
 
-def result_text(result: WorkflowResult) -> str:
-    """A result as JSON, for `read_result`."""
+Code = Mapping[str, Mapping[str, Any]]
+"""By tool name ``{hash, …}``."""
+
+
+def result_text(result: WorkflowResult, code: Code) -> str:
+    """A result as JSON, for `read_result`, with the code that it was made with."""
     return codec.dumps(
         {
             "run_id": result.run_id,
@@ -54,6 +58,7 @@ def result_text(result: WorkflowResult) -> str:
             "started_us": result.started_us,
             "finished_us": result.finished_us,
             "steps": [_step(step) for step in result.steps.values()],
+            "code": {name: facts.get("hash") for name, facts in code.items()},
         }
     )
 
@@ -69,8 +74,15 @@ def _step(step: StepResult) -> dict[str, Any]:
     return found
 
 
-def read_result(text: str) -> WorkflowResult:
-    """The successful result that `result_text` wrote, marked as replayed."""
+def edited(before: Mapping[str, Any], now: Code) -> tuple[str, ...]:
+    """The tools whose code is another one now; ``before``: by tool name the hash."""
+    return tuple(
+        name for name, digest in before.items() if digest and name in now and now[name].get("hash") != digest
+    )
+
+
+def read_result(text: str, code: Code) -> WorkflowResult:
+    """The successful result that `result_text` wrote, marked as replayed; ``code``: as it is now."""
     found = codec.loads(text)
     return WorkflowResult(
         found["run_id"],
@@ -81,6 +93,7 @@ def read_result(text: str) -> WorkflowResult:
         found["started_us"],
         found["finished_us"],
         replayed=True,
+        edited=edited(found.get("code", {}), code),
     )
 
 

@@ -14,7 +14,7 @@ from orchkit.ids import new_id
 from orchkit.model import event as ev
 from orchkit.model.request import Durability
 from orchkit.model.state import RunState
-from orchkit.reliability.classify import error_name, error_text
+from orchkit.reliability.classify import error_name, error_text, raised_at
 from orchkit.store import codec
 from orchkit.store.process import this_process
 from orchkit.store.store import Store
@@ -250,6 +250,8 @@ class StepScope:
         if error is not None:
             payload["error"] = error_text(error)
             payload["error_type"] = error_name(error)
+            if where := raised_at(error):
+                payload["where"] = where
         if abandoned:
             payload["abandoned"] = True
         if injected:

@@ -14,7 +14,7 @@ from orchkit.engine.recorder import Earlier, RunRecorder
 from orchkit.errors import CodecError
 from orchkit.model.result import OutputDict, StepResult
 from orchkit.model.state import RunState, StepState
-from orchkit.model.workflow import StepDefinition
+from orchkit.model.workflow import StepDefinition, step_essence
 from orchkit.store import codec
 
 OnChange = Literal["rerun", "keep", "error"]
@@ -217,8 +217,9 @@ def _difference(
         return f"the code of {now.tool_name} was edited"
     if before is None:
         return None
-    present = now.model_dump(mode="json", exclude_defaults=True)
-    fields = {name for name in {**before, **present} if before.get(name) != present.get(name)} - {"workflow"}
+    # How a step is tried does not change what it gives.
+    past, present = step_essence(before), step_essence(now.model_dump(mode="json", exclude_defaults=True))
+    fields = {name for name in {**past, **present} if past.get(name) != present.get(name)} - {"workflow"}
     return f"its definition changed: {', '.join(sorted(fields))}" if fields else None
 
 

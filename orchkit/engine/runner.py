@@ -110,11 +110,11 @@ class WorkflowEngine:
     def _keyed(self, compiled: Compiled, options: RunOptions, key: IdempotencyKey) -> Job:
         """A run that may be answered by the record already: then without anything of a run."""
         store = self.orchestrator.store
-        bound_to = workflow_input(codec.pack(dict(options.context), "context"), compiled.definition_hash)
+        bound_to = workflow_input(codec.pack(dict(options.context), "context"), compiled.essence_hash)
         workflow = compiled.plan.workflow
-        asked = Asked.of(workflow.name, key, bound_to, workflow.to_anonymous)
+        asked = Asked.of(workflow.name, key, bound_to, workflow.to_essence)
         if (replay := Once(store).recorded(asked, at_hand=True)) is not None:
-            return Answered(replayed(store, replay))
+            return Answered(replayed(store, replay, compiled.code))
 
         def go_on(run_id: str) -> Execution:
             found = taken_over(self.orchestrator, compiled, run_id)
@@ -231,8 +231,8 @@ class WorkflowEngine:
             overrides: By step id what is different: ``{"input": {...}}`` (in place of those parameters of
                 the definition), ``{"output": value}`` (instead of running the step), ``{"function": f}``
                 (a function, or the name of another tool). They are run again too, and what comes after.
-            context: Values in place of those of the recorded context; without ``from_step`` and overrides
-                everything is run again.
+            context: Values in place of those of the recorded context: the steps that refer to them are run
+                again, and all that comes after.
 
         Raises:
             UnknownNameError: There is no such run.

@@ -94,8 +94,10 @@ class Verification(Displayable):
 
     def __repr__(self) -> str:
         wrong = len(self.mismatches)
-        found = "all match" if not wrong else f"{wrong} of them differ{'s' if wrong == 1 else ''}"
         left = f", {len(self.skipped)} not pure" if self.skipped else ""
+        if not self.checked:
+            return f"<Verification of {self.run_id}: nothing was run again, no completed step is pure{left}>"
+        found = "all match" if not wrong else f"{wrong} of them differ{'s' if wrong == 1 else ''}"
         return f"<Verification of {self.run_id}: {len(self)} steps, {found}{left}>"
 
 

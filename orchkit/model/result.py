@@ -99,6 +99,8 @@ class WorkflowResult(Displayable):
     error: str | None = None
     replayed: bool = False
     """Whether the recorded result of an earlier run was returned instead of running again."""
+    edited: tuple[str, ...] = ()
+    """Of a replayed result: the tools whose code was edited since."""
     _open_run: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
 
     @property

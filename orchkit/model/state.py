@@ -23,6 +23,8 @@ class AttemptState:
     finished_us: int | None = None
     error: str | None = None
     error_type: str | None = None
+    where: tuple[str, ...] = ()
+    """Where its error was raised, the innermost place last."""
     abandoned: bool = False
     """A sync function that overran its timeout: its thread went on, its result was discarded."""
 
@@ -306,6 +308,7 @@ def _attempt_finished(state: RunState, event: Event) -> None:
             attempt.finished_us = event.ts
             attempt.error = payload.get("error")
             attempt.error_type = payload.get("error_type")
+            attempt.where = tuple(payload.get("where") or ())
             attempt.abandoned = bool(payload.get("abandoned"))
             return
 

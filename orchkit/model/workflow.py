@@ -183,6 +183,13 @@ class Workflow(Record, Displayable):
         """The same without the ids of the workflows: equal for definitions that were built alike."""
         return _without_ids(self.to_dict())
 
+    def to_essence(self) -> dict[str, Any]:
+        """What it does, apart from how it is tried and described: what an idempotency key is bound to.
+
+        Left out are ids, names for people, policies, executors and limits.
+        """
+        return essence_of(self.to_dict())
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave."""
@@ -217,6 +224,25 @@ def _without_ids(definition: dict[str, Any]) -> dict[str, Any]:
         if step.get("workflow") is not None:
             _without_ids(step["workflow"])
     return definition
+
+
+_WORKFLOW_ESSENCE = ("name", "steps", "execution_mode", "error_handling")
+_STEP_ESSENCE = ("step_id", "tool_name", "parameters", "depends_on", "when", "compensate", "over", "workflow")
+
+
+def essence_of(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a recorded definition."""
+    found = {name: definition[name] for name in _WORKFLOW_ESSENCE if name in definition}
+    found["steps"] = [step_essence(step) for step in definition.get("steps", ())]
+    return found
+
+
+def step_essence(step: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recorded step does, apart from how it is tried and described."""
+    found = {name: step[name] for name in _STEP_ESSENCE if name in step}
+    if found.get("workflow") is not None:
+        found["workflow"] = essence_of(found["workflow"])
+    return found
 
 
 WorkflowDefinition = Workflow

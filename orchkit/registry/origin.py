@@ -60,13 +60,13 @@ def origin_of_caller() -> Origin:
 def _text(module: str, line: tuple[str, int] | None) -> str:
     if line is None:
         return module
-    cell = _cell_name(line[0]) if module == "__main__" else None
+    cell = cell_name(line[0]) if module == "__main__" else None
     if cell is not None:
         return f"notebook {cell}, line {line[1]}"
     return f"{module} ({line[0]}:{line[1]})"
 
 
-def _cell_name(filename: str) -> str | None:
+def cell_name(filename: str) -> str | None:
     """``Cell In[3]`` for the made-up file name under which IPython compiles a cell; never imports IPython."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
+
+from orchkit.registry.origin import cell_name
 
 MESSAGE_CHARS = 10_000
 """How much of an error's message is kept; some carry the whole input that they are about."""
@@ -42,3 +46,25 @@ def error_text(error: BaseException) -> str:
     """``Type: message`` for records and results."""
     message = error_message(error)
     return f"{type(error).__qualname__}: {message}" if message else type(error).__qualname__
+
+
+_OURS = str(Path(__file__).resolve().parents[1])
+_STANDARD = str(Path(traceback.__file__).resolve().parent)
+_MOST_PLACES = 6
+
+
+def raised_at(error: BaseException) -> list[str]:
+    """Where it was raised, the innermost place last: ``file:line in function``, or the notebook cell.
+
+    Places inside of orchkit and of the standard library are left out; of many the last few are kept.
+    """
+    places = []
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        name = code.co_filename
+        if name.startswith(_OURS) or (name.startswith(_STANDARD) and "site-packages" not in name):
+            continue
+        cell = cell_name(name)
+        place = f"{cell}, line {line}" if cell else f"{name}:{line}"
+        places.append(f"{place} in {code.co_name}")
+    return places[-_MOST_PLACES:]

@@ -100,7 +100,8 @@ def bench() -> Iterator[Bench]:
             "sent: 10.0 EUR, 0 labels",
         ),
         ({"context": {"amount": 3.0}}, None, "sent: 3.0 EUR, 3 labels"),
-        ({"context": {"amount": 3.0}, "from_step": "total"}, ["total", "send"], "sent: 10.0 EUR, 3 labels"),
+        ({"context": {"amount": 3.0}}, ["price", "scale", "total", "send"], "sent: 3.0 EUR, 3 labels"),
+        ({"context": {"unused": 1}, "from_step": "send"}, ["send"], "sent: 10.0 EUR, 3 labels"),
         ({"overrides": {"price": {"output": Price(0.5, "EUR")}}}, ["scale", "total"], None),
     ],
 )

@@ -551,3 +551,26 @@ def test_a_forgotten_key_is_gone_from_the_view_and_can_be_used_anew() -> None:
         held: list[bool] = []
         Scripted[int](kit, lambda self, context: held.append(kit.store.claims.forget("s"))).execute("s", {})
         assert held == [False]
+
+
+def test_a_workflow_that_fails_fails_the_request() -> None:
+    """Unless the pipeline asks for the result whatever it is: a failure must not look like an empty answer."""
+
+    def broken() -> None:
+        raise OSError("no line")
+
+    with ok.open() as kit:
+        flow = kit.workflow("inner").add_step(broken).build()
+        with pytest.raises(ok.OrchestrationError, match="no line"):
+            Scripted[Any](kit, lambda self, context: self.run_workflow(flow).outputs).execute("r", {})
+        lenient = Scripted[str](kit, lambda self, context: self.run_workflow(flow, check=False).status)
+        assert lenient.execute("s", {}) == "failed"
+
+
+def test_a_result_of_another_type_fails_at_once() -> None:
+    """Not only when it is replayed; what fits the type is made one, the first time too."""
+    with ok.open() as kit:
+        with pytest.raises(ok.OrchestrationError, match="'text', which is no datetime"):
+            Moments(kit, "text").execute("r", {})
+        made = Orders(kit, {"at": "2025-01-15T12:00:00Z", "price": "24.50", "tags": ["a", "b"]})
+        assert made.execute("s", {}) == made.execute("s", {}) == ORDER

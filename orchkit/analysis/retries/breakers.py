@@ -18,7 +18,8 @@ TRANSITIONS = ("breaker", "to_state", "changed_at")
 _PERIODS = """,
 stretches AS (
     SELECT breaker, to_state AS state, changed_at AS began_at, lead(changed_at) OVER w AS ended_at, reason,
-           coalesce(lead(changed_at) OVER w, $until) AS counted_to, lag(to_state, 1, from_state) OVER w AS before,
+           coalesce(lead(changed_at) OVER w, $until) AS counted_to,
+           lag(to_state, 1, from_state) OVER w AS before,
            lead(to_state) OVER w AS next, lead(to_state, 2) OVER w AS next_but_one,
            run_id, step_id, attempt, row_number() OVER w AS number
     FROM b WINDOW w AS (PARTITION BY breaker ORDER BY seq, changed_at)
