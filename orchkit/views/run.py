@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchkit.analysis import frames, sharing
 from orchkit.analysis.aligned import Side
 from orchkit.analysis.explain import explain_run, explain_step
-from orchkit.analysis.facts import span_ms
+from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.graphs import graph_of
 from orchkit.analysis.known import Known, Path
 from orchkit.analysis.links import workflow_of
@@ -27,9 +27,11 @@ from orchkit.model.result import RunStatus
 from orchkit.model.state import RunState, fold
 from orchkit.model.workflow import Workflow
 from orchkit.store.openruns import OpenRuns
+from orchkit.views.browse import Table
 from orchkit.views.dag import Dag
 from orchkit.views.picture import MOST_NODES, diagram_of
 from orchkit.views.player import Player
+from orchkit.views.recordtables import decision_table, evidence_table
 from orchkit.views.report import page_of, write_page
 from orchkit.views.steprecord import StepRecord, step_record
 from orchkit.views.timeline import MOST_ROWS, Gantt
@@ -214,6 +216,14 @@ class Run(Displayable):
         state = self.state
         side = Side(state, self.known_of(state))
         return Gantt(timeline_of(side, self._store.clock.now_us()), most_rows=most_rows)
+
+    def decision_table(self) -> Table:
+        """The decisions to look through: with search and choices in a notebook, plain everywhere else."""
+        return decision_table(Facts(self.state))
+
+    def evidence_table(self) -> Table:
+        """The evidence to look through, and which decisions it supports."""
+        return evidence_table(Facts(self.state))
 
     def replay(self, redact: Redact | None = None) -> Player:
         """The run event by event: the picture, the state, the decisions and their evidence change together.

@@ -25,6 +25,7 @@ from orchkit.views.cards import (
     table,
 )
 from orchkit.views.dag import Dag
+from orchkit.views.recordtables import run_rows
 from orchkit.views.run import Run
 from orchkit.views.runmarks import mark_rows
 from orchkit.views.runs import Runs
@@ -32,8 +33,6 @@ from orchkit.views.statecard import MOST_ROWS, reason, run_card, why
 
 _NEWEST = 20
 _LONGEST_LINE = 160
-_ROW = ["run_id", "kind", "name", "status", "started_at", "duration_ms", "error", "source_run_id"]
-_ROW += ["pid", "host", "born", "imported"]
 
 
 # --- one run -------------------------------------------------------------------------------
@@ -142,12 +141,7 @@ def of_runs(runs: Any) -> dict[str, str]:
 
 def rows_of(runs: Runs, most: int) -> list[dict[str, Any]]:
     """What is shown of the newest runs, the last first."""
-    frame, open_runs = runs.frame(limit=most), given_up(runs.store.open_runs)
-    rows = [dict(zip(_ROW, row, strict=True)) for row in frame[_ROW].to_numpy(object).tolist()]
-    for row in rows:
-        row["standing"] = standing(row, open_runs)
-    mark_rows(runs.store, rows)
-    return rows[::-1]
+    return run_rows(runs.store, runs.frame(limit=most))
 
 
 def table_of(rows: Iterable[dict[str, Any]], *, total: int | None = None) -> Html:
