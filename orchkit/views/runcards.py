@@ -7,7 +7,6 @@ from typing import Any
 
 from orchkit.analysis.explain import explain_run
 from orchkit.analysis.facts import Facts
-from orchkit.analysis.liveness import given_up, standing
 from orchkit.analysis.words import clean, duration, plural, shorten
 from orchkit.errors import OrchkitError
 from orchkit.model.result import StepResult, WorkflowResult
@@ -27,7 +26,6 @@ from orchkit.views.cards import (
 from orchkit.views.dag import Dag
 from orchkit.views.recordtables import run_rows
 from orchkit.views.run import Run
-from orchkit.views.runmarks import mark_rows
 from orchkit.views.runs import Runs
 from orchkit.views.statecard import MOST_ROWS, reason, run_card, why
 
