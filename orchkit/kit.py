@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from orchkit.analysis.incomplete import incomplete, remark
+from orchkit.analysis.redaction import Redact
 from orchkit.clock import Clock
 from orchkit.engine.builder import WorkflowBuilder
 from orchkit.engine.chain import ChainExecutor
@@ -38,11 +39,15 @@ from orchkit.registry.registry import Registry
 from orchkit.registry.services import ServiceContainer
 from orchkit.store.store import Params, Store
 from orchkit.views.comparison import Comparison, compare
+from orchkit.views.report import page_of, write_page
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_REPORTED = 20
+"""So many runs are in a report that does not name any."""
 
 
 class Kit(Displayable):
@@ -205,6 +210,26 @@ class Kit(Displayable):
         steps), ``pid, host``. `resume` goes on with one; nothing goes on by itself.
         """
         return incomplete(self.store)
+
+    def report(
+        self,
+        path: str | Path,
+        runs: Iterable[Run | str] | Run | str | None = None,
+        redact: Redact | None = None,
+    ) -> Path:
+        """Write the replays of several runs into one HTML file that needs no network; returns its path.
+
+        Args:
+            path: The file, named ``*.html``; one that is there is replaced.
+            runs: Runs, or their ids (as much as tells them apart); by default the newest 20, the last first.
+            redact: What is shown instead of a value: see `Run.to_html`, also for what is raised.
+        """
+        if runs is None:
+            chosen = self.runs[-MOST_REPORTED:][::-1]
+        else:
+            named = [runs] if isinstance(runs, Run | str) else runs
+            chosen = [self.runs[one] if isinstance(one, str) else one for one in named]
+        return write_page(page_of(chosen, redact, made_us=self.store.clock.now_us()), path)
 
     def sql(self, query: str, params: Params = None) -> pd.DataFrame:
         """A SQL query over the history views as a DataFrame: see `Store.sql`."""

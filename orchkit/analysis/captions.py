@@ -122,8 +122,10 @@ def _attempt_started(event: Event, state: RunState) -> str:
 def _attempt_finished(event: Event, state: RunState) -> str:
     payload = event.payload
     ended = _TRIED.get(payload["status"], f"ended {payload['status']}")
-    took = payload.get("duration_us")
-    after = f" after {duration(took / 1000)}" if isinstance(took, int | float) else ""
+    tried = reversed(_step(event, state).attempts)
+    attempt = next((one for one in tried if one.number == event.attempt), None)
+    took = span_ms(attempt.started_us, attempt.finished_us) if attempt is not None else None
+    after = f" after {duration(took)}" if took is not None else ""
     more = ", its thread goes on" if payload.get("abandoned") else ""
     text = f"{_name(event.step_id)}: attempt {event.attempt or 1} {ended}{after}{more}"
     return text + _because(payload.get("error"))

@@ -54,9 +54,7 @@ def check_durability(durability: Any) -> None:
         raise ParameterError("run", [Problem("durability", f"unknown value {durability!r}", hint)])
 
 
-def run_options(
-    user_id: Any, context: Any, arguments: RunArguments, durability: Durability
-) -> RunOptions:
+def run_options(user_id: Any, context: Any, arguments: RunArguments, durability: Durability) -> RunOptions:
     """Check and complete the arguments. Raises `ParameterError` naming each that is wrong."""
     problems = [
         Problem(name, "no such argument", f"there are {', '.join(RunArguments.__annotations__)}")

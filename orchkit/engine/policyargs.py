@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypedDict
 
 from orchkit.model.policy import (
@@ -20,8 +21,8 @@ from orchkit.model.policy import (
 
 Retry = RetryPolicy | int | str | Mapping[str, Any]
 """A policy, a number of attempts, a strategy, or the fields of a policy."""
-Timeout = TimeoutPolicy | float | Mapping[str, Any]
-"""A policy, seconds per attempt, or the fields of a policy."""
+Timeout = TimeoutPolicy | float | str | timedelta | Mapping[str, Any]
+"""A policy, seconds per attempt (``2``, ``"2s"``, ``"5min"``), or the fields of a policy."""
 Breaker = BreakerPolicy | bool | int | str | Mapping[str, Any]
 """A policy, whether to have one, failures in a row, a name, or the fields of a policy."""
 Fallback = (
@@ -32,8 +33,8 @@ Bulkhead = BulkheadPolicy | int | Mapping[str, Any]
 """A policy, calls at a time, or the fields of a policy."""
 RateLimit = RateLimitPolicy | int | str | Mapping[str, Any]
 """A policy, calls per second, a rate such as ``"100/min"``, or the fields of a policy."""
-Hedge = HedgePolicy | float | Mapping[str, Any]
-"""A policy, seconds before the second try, or the fields of a policy."""
+Hedge = HedgePolicy | float | str | timedelta | Mapping[str, Any]
+"""A policy, seconds before the second try (``0.2``, ``"200ms"``), or the fields of a policy."""
 Faults = FaultPolicy | float | Mapping[str, Any]
 """A policy, the share of attempts that fail, or the fields of a policy."""
 Policy = ReliabilityPolicy | str | Mapping[str, Any]

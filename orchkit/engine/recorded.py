@@ -41,6 +41,7 @@ def _output(state: RunState, step: StepState) -> Any:
         ) from error
 
 
+_HEAD = ("run_id", "workflow_id", "name", "started_us", "finished_us")
 _FACTS = ("status", "error", "reason", "attempts", "started_us", "finished_us")
 
 
@@ -48,19 +49,24 @@ Code = Mapping[str, Mapping[str, Any]]
 """By tool name ``{hash, …}``."""
 
 
-def result_text(result: WorkflowResult, code: Code) -> str:
-    """A result as JSON, for `read_result`, with the code that it was made with."""
-    return codec.dumps(
-        {
-            "run_id": result.run_id,
-            "workflow_id": result.workflow_id,
-            "name": result.name,
-            "started_us": result.started_us,
-            "finished_us": result.finished_us,
-            "steps": [_step(step) for step in result.steps.values()],
-            "code": {name: facts.get("hash") for name, facts in code.items()},
-        }
-    )
+def result_text(result: WorkflowResult, code: Code) -> str | None:
+    """A result as JSON, for `read_result`; None when it is large, and best read from the record of the run.
+
+    So it is when an output cannot be stored (any more: a later step may have put something into it).
+    ``code``: what it was made with.
+    """
+    steps, size = [], 0
+    try:
+        for step in result.steps.values():
+            steps.append(codec.dumps(_step(step)))
+            size += len(steps[-1])
+            if size > codec.BLOB_BYTES:
+                return None
+    except CodecError:
+        return None
+    head: dict[str, Any] = {name: getattr(result, name) for name in _HEAD}
+    head["code"] = {name: facts.get("hash") for name, facts in code.items()}
+    return f'{codec.dumps(head)[:-1]},"steps":[{",".join(steps)}]}}'
 
 
 def _step(step: StepResult) -> dict[str, Any]:

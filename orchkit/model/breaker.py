@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from orchkit.model.base import Record
 from orchkit.model.selectors import Selectors
+from orchkit.model.span import Seconds
 
 BreakerState = Literal["closed", "open", "half_open", "forced_open", "disabled"]
 
@@ -35,7 +36,7 @@ class BreakerPolicy(Record):
     """Share of failed calls within the window that opens it, such as 0.5."""
     slow_call_rate: float | None = Field(default=None, gt=0, le=1)
     """Share of calls slower than ``slow_call_duration`` within the window that opens it."""
-    slow_call_duration: float | None = Field(default=None, gt=0)
+    slow_call_duration: Seconds | None = Field(default=None, gt=0)
     """Seconds beyond which a call is slow, whether it succeeds or fails."""
     window: Literal["count", "time"] = "count"
     """Whether the rates are those of the last so many calls or of the last so many seconds."""
@@ -43,7 +44,7 @@ class BreakerPolicy(Record):
     """How many calls, or seconds."""
     minimum_calls: int = Field(default=10, ge=1)
     """Rates of fewer calls than this mean nothing; at most ``window_size`` in a window of calls."""
-    reset_timeout: float = Field(
+    reset_timeout: Seconds = Field(
         default=60, gt=0, validation_alias=AliasChoices("reset_timeout", "timeout", "open_for")
     )
     """Seconds that it stays open before the first probe."""
@@ -51,7 +52,7 @@ class BreakerPolicy(Record):
     """Successful probes that close it, when it goes by failures in a row."""
     half_open_calls: int | None = Field(default=None, ge=1)
     """How many probes it lets through; None: ``success_threshold``, or 10 when it goes by rates."""
-    probe_lease: float = Field(default=60, gt=0)
+    probe_lease: Seconds = Field(default=60, gt=0)
     """Seconds after which the place of a probe that has not come back is given to another one."""
     failure_on: Selectors = ("Exception",)
     """Errors that count as failures; others are ignored, as are cancellations and our own rejections."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from orchkit.model.base import Record
 from orchkit.model.reference import FunctionName
+from orchkit.model.span import UNIT_PATTERN, Seconds, unit_seconds
 
-_RATE: Final = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(s|sec|second|m|min|minute|h|hour|d|day)s?\s*")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_RATE: Final = re.compile(rf"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*({UNIT_PATTERN})\s*")
 
 
 class TimeoutPolicy(Record):
     """Limits in seconds: on each attempt, and on the step with all its attempts and waits."""
 
-    attempt: float | None = Field(default=None, gt=0)
-    total: float | None = Field(default=None, gt=0)
+    attempt: Seconds | None = Field(default=None, gt=0)
+    total: Seconds | None = Field(default=None, gt=0)
 
     @property
     def limits(self) -> bool:
@@ -35,7 +36,7 @@ class BulkheadPolicy(Record):
     """Calls that run at the same time. An abandoned sync function does not count any more."""
     max_queue: int | None = Field(default=None, ge=0)
     """Calls that wait for a place; None: any number."""
-    max_wait: float | None = Field(default=None, ge=0)
+    max_wait: Seconds | None = Field(default=None, ge=0)
     """Seconds that a call waits at most; None: as long as it takes."""
 
 
@@ -46,12 +47,12 @@ class RateLimitPolicy(Record):
     """Calls that name the same limit share it; None: the name of the operation."""
     limit: int = Field(default=10, ge=1)
     """Calls per period."""
-    period: float = Field(default=1.0, gt=0)
+    period: Seconds = Field(default=1.0, gt=0)
     """Seconds."""
     burst: int | None = Field(default=None, ge=1)
     """None: never more than ``limit`` starts in any ``period``. A number: a token bucket of that size, to
     which ``limit`` tokens come back evenly per ``period``."""
-    max_wait: float | None = Field(default=None, ge=0)
+    max_wait: Seconds | None = Field(default=None, ge=0)
     """Seconds that a call waits for its turn at most; None: as long as it takes."""
 
 
@@ -61,7 +62,7 @@ class HedgePolicy(Record):
     Only for methods that are registered with ``idempotent=True``.
     """
 
-    delay: float = Field(default=1.0, ge=0)
+    delay: Seconds = Field(default=1.0, ge=0)
     """Seconds after which another try is started beside those that run."""
     max_hedges: int = Field(default=1, ge=1)
     """How many tries are started beside the first one."""
@@ -76,7 +77,7 @@ class FaultPolicy(Record):
     """Share of attempts that fail instead of calling the function."""
     error: FunctionName = "orchkit.errors:InjectedFaultError"
     """What they raise: an exception type (or its name), or a function that makes one."""
-    latency: float | tuple[float, float] = 0.0
+    latency: Seconds | tuple[Seconds, Seconds] = 0.0
     """Seconds that attempts wait first, or the bounds between which each draws its wait."""
     latency_rate: float = Field(default=1.0, ge=0, le=1)
     """Share of attempts that wait."""
@@ -106,12 +107,14 @@ class FaultPolicy(Record):
         return self.rate == 0 and (self.wait_bounds[1] == 0 or self.latency_rate == 0)
 
 
-def as_timeout(value: TimeoutPolicy | float | dict[str, Any] | None) -> TimeoutPolicy | None:
-    """A timeout policy from what people write: a policy, seconds per attempt, a mapping."""
+def as_timeout(
+    value: TimeoutPolicy | float | str | timedelta | dict[str, Any] | None,
+) -> TimeoutPolicy | None:
+    """A timeout policy from what people write: a policy, seconds per attempt (``2``, ``"2s"``), a mapping."""
     if value is None or isinstance(value, TimeoutPolicy):
         return value
-    if isinstance(value, int | float):
-        return TimeoutPolicy(attempt=value)
+    if isinstance(value, int | float | str | timedelta):
+        return TimeoutPolicy.model_validate({"attempt": value})
     return TimeoutPolicy.model_validate(value)
 
 
@@ -133,18 +136,18 @@ def as_rate_limit(value: RateLimitPolicy | float | str | dict[str, Any] | None) 
         if found is None:
             raise ValueError("no such rate: write '10/s', '100/min' or '5/10s'")
         calls, times, unit = found.groups()
-        return RateLimitPolicy(limit=int(calls), period=float(times or 1) * _SECONDS[unit[0]])
+        return RateLimitPolicy(limit=int(calls), period=float(times or 1) * unit_seconds(unit))
     if isinstance(value, int):
         return RateLimitPolicy(limit=value)
     return RateLimitPolicy.model_validate(value)
 
 
-def as_hedge(value: HedgePolicy | float | dict[str, Any] | None) -> HedgePolicy | None:
-    """A hedge from what people write: a policy, the delay in seconds, a mapping."""
+def as_hedge(value: HedgePolicy | float | str | timedelta | dict[str, Any] | None) -> HedgePolicy | None:
+    """A hedge from what people write: a policy, the delay in seconds (``0.2``, ``"200ms"``), a mapping."""
     if value is None or isinstance(value, HedgePolicy):
         return value
-    if isinstance(value, int | float):
-        return HedgePolicy(delay=value)
+    if isinstance(value, int | float | str | timedelta):
+        return HedgePolicy.model_validate({"delay": value})
     return HedgePolicy.model_validate(value)
 
 

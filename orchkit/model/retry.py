@@ -16,7 +16,8 @@ from pydantic import (
 from orchkit.model.base import Record
 from orchkit.model.budget import BudgetPolicy, as_budget
 from orchkit.model.reference import FunctionName
-from orchkit.model.selectors import BySelector, Selectors
+from orchkit.model.selectors import SecondsBySelector, Selectors
+from orchkit.model.span import Seconds
 
 RetryStrategy = Literal[
     "none", "immediate", "fixed", "linear", "exponential", "fibonacci", "custom", "circuit_breaker"
@@ -35,17 +36,17 @@ class RetryPolicy(Record):
     max_attempts: int = Field(default=3, ge=1)
     """Attempts in all, the first one included. A call that a breaker, bulkhead or rate limit rejected counts
     as one, except under ``circuit_breaker`` while the breaker is trying out other calls."""
-    delay: float = Field(default=1.0, ge=0)
+    delay: Seconds = Field(default=1.0, ge=0)
     """Seconds before the second attempt (before jitter)."""
     multiplier: float = Field(default=2.0, ge=1)
     """Growth per attempt of the exponential strategy."""
-    max_delay: float = Field(default=60.0, ge=0)
+    max_delay: Seconds = Field(default=60.0, ge=0)
     """Cap of a single delay in seconds; jitter is applied after it, so no delay exceeds it."""
     jitter: Jitter = "full"
     """``full`` (between 0 and the delay), ``equal`` (between half of it and it), ``decorrelated`` (between
     ``delay`` and three times the last wait) or ``none``. ``full`` unless said otherwise, but ``none`` for the
     strategies whose waits are said to be exact: ``none``, ``immediate``, ``fixed`` and ``custom``."""
-    max_elapsed: float | None = Field(default=None, gt=0)
+    max_elapsed: Seconds | None = Field(default=None, gt=0)
     """Seconds after which no further attempt starts; no sleep is begun that would end after it."""
     retry_on: Selectors = ("Exception",)
     """Errors that are retried: exception types or names (``ValueError``, ``package.module.Error``; subclasses
@@ -53,19 +54,19 @@ class RetryPolicy(Record):
     ``transient``, ``client_error``, ``server_error``, ``rejected``)."""
     give_up_on: Selectors = ()
     """Errors that are never retried; wins over ``retry_on``."""
-    wait: tuple[float, ...] | FunctionName | None = None
+    wait: tuple[Seconds, ...] | FunctionName | None = None
     """For ``custom``: the delays one by one (the last one is repeated), or a function that gets the number of
     attempts made and returns seconds."""
-    delay_for: BySelector = Field(default_factory=dict)
+    delay_for: SecondsBySelector = Field(default_factory=dict)
     """Another ``delay`` after certain errors: ``{"throttling": 1.0}``; the first that fits counts."""
     classifier: FunctionName | None = None
     """A function that gets the error and returns whether to retry (a bool), after how many seconds (a number
     or a timedelta), which kind of trouble it is (a text), or None to leave it to the other rules."""
     retry_after: bool = True
     """Whether to wait as long as the service asked for (``Retry-After``) instead."""
-    retry_after_cap: float | None = Field(default=None, ge=0)
+    retry_after_cap: Seconds | None = Field(default=None, ge=0)
     """Longest wait in seconds that a service or a classifier may ask for; None: ``max_delay``."""
-    retry_after_window: float | None = Field(default=None, ge=0)
+    retry_after_window: Seconds | None = Field(default=None, ge=0)
     """When set, what a service asks for is held between the policy's own delay and that many seconds above
     it, instead of under ``retry_after_cap``."""
     budget: BudgetPolicy | None = None

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator
 
+from orchkit.model.span import Seconds
+
 KINDS: Final = (
     "timeout",
     "connection",
@@ -63,3 +65,5 @@ Selectors = Annotated[tuple[str, ...], BeforeValidator(_selectors)]
 """Errors that are meant: each an exception name (subclasses count), a status or a kind."""
 BySelector = Annotated[dict[str, float], BeforeValidator(_by_selector)]
 """A number per selector; the first that fits counts."""
+SecondsBySelector = Annotated[dict[str, Seconds], BeforeValidator(_by_selector)]
+"""A span of time per selector; the first that fits counts."""

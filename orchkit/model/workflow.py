@@ -29,6 +29,7 @@ from orchkit.model.policy import (
     TimeoutPolicy,
 )
 from orchkit.model.presets import as_policy
+from orchkit.model.span import Seconds
 
 ExecutionMode = Literal["sequential", "parallel", "dag"]
 ErrorHandling = Literal["stop_on_failure", "continue_on_failure"]
@@ -132,8 +133,8 @@ class Workflow(Record, Displayable):
     steps: tuple[StepDefinition, ...] = ()
     execution_mode: ExecutionMode = "sequential"
     error_handling: ErrorHandling = "stop_on_failure"
-    timeout: float | None = Field(default=None, gt=0)
-    """Seconds for the whole run."""
+    timeout: Seconds | None = Field(default=None, gt=0)
+    """Seconds for the whole run, also as a text: ``"5min"``."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     imports: tuple[str, ...] = ()
     """Modules to import before the tools are looked up (for definitions read from files)."""

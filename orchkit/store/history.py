@@ -30,6 +30,8 @@ _OFFLINE: dict[str, str | bool | int | float | list[str]] = {
 }
 """For some files DuckDB would otherwise look for an extension on the network."""
 _OWN_SHELL = "a DuckDB connection of this very process (close it, or ask the store instead)"
+LAST_ANSWER_S = 10.0
+"""How long closing waits for other threads that read, in seconds."""
 
 
 class History:
@@ -109,7 +111,7 @@ class History:
             self._used_at = self._monotonic()
             if self._closing and self._users == 0 and not self._closed:
                 self._release()
-            elif self._closing:
+            elif self._closing or self._closed:
                 self._changed.notify_all()
 
     def keep_others_out(self) -> None:
@@ -251,10 +253,13 @@ class History:
                 self._lease.release()
 
     def close(self) -> None:
-        """Give the file back for good; idempotent."""
+        """Give the file back for good; idempotent. What another thread asks of it is answered before."""
         with self._changed:
             if not self._closed:
                 self._closed = True
+                self._changed.notify_all()
+                # DuckDB refuses to close a connection that is just being used.
+                self._changed.wait_for(lambda: self._users == 0, LAST_ANSWER_S)
                 self._release()
 
 

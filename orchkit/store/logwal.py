@@ -7,6 +7,7 @@ cannot be read were done; they are lost to a damage.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from io import SEEK_CUR, RawIOBase
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 _HEADER = struct.Struct(">8xI4x8s8x")  # page size, salts
 _FRAME = struct.Struct(">4xI8s8x")  # size of the database after a commit, else 0; salts
+_SUMS = struct.Struct(">2I")
 PAGE_SIZE = 4096
 """SQLite's default, where the header does not tell."""
 
@@ -63,11 +65,33 @@ def _read(file: RawIOBase) -> Written | None:
     return Written(salts or b"", tuple(commits))
 
 
+def count_sound(wal: Path) -> int:
+    """How many frames check, from the first one on: what SQLite would read, had it only the file to go by."""
+    try:
+        with wal.open("rb") as file:
+            header = file.read(_HEADER.size)
+            if len(header) < _HEADER.size or not _is_sound(header):
+                return 0
+            page_size, salts = _HEADER.unpack(header)
+            sums = _SUMS.unpack(header[24:])
+            for count in itertools.count():
+                head, page = file.read(_FRAME.size), file.read(page_size)
+                sums = _checksum(head[:8] + page, header, sums)
+                if len(page) < page_size or head[8:] != salts + _SUMS.pack(*sums):
+                    return count
+    except OSError:
+        return 0
+    return 0
+
+
 def _is_sound(header: bytes) -> bool:
-    """Whether the checksum of the header is right; each number of it is added to one of two sums in turn."""
-    numbers = struct.unpack(">6I" if header[3] & 1 else "<6I", header[:24])
-    first = second = 0
-    for even, odd in zip(numbers[::2], numbers[1::2], strict=True):
-        first = (first + even + second) % 2**32
-        second = (second + odd + first) % 2**32
-    return struct.unpack(">2I", header[24:]) == (first, second)
+    return _checksum(header[:24], header, (0, 0)) == _SUMS.unpack(header[24:])
+
+
+def _checksum(data: bytes, header: bytes, sums: tuple[int, int]) -> tuple[int, int]:
+    """Each number is added to one of two sums in turn; the file's header tells the order of their bytes."""
+    first, second = sums
+    for even, odd in struct.iter_unpack(">2I" if header[3] & 1 else "<2I", data[: len(data) // 8 * 8]):
+        first = (first + even + second) & 0xFFFFFFFF
+        second = (second + odd + first) & 0xFFFFFFFF
+    return first, second

@@ -17,7 +17,7 @@ from orchkit.errors import StoreBusyError, StoreClosedError, StoreError, StoreVe
 from orchkit.store import damage, trouble
 from orchkit.store.filesystem import identity_of
 from orchkit.store.guard import DATABASE_IN_USE, INDEX_IN_USE, Guard
-from orchkit.store.logwal import Written, read_commits
+from orchkit.store.logwal import Written, count_sound, read_commits
 from orchkit.store.schema import migrations, statements
 
 BUSY_TIMEOUT_S = 60.0
@@ -99,6 +99,10 @@ class SqliteFile:
         with suppress(sqlite3.Error):
             _, readable, _ = self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             lost = before.lost(readable, read_commits(self._wal))
+            if lost:
+                # Who begins the file anew, all of it having been read, says so in the shared memory first and
+                # in the file a moment later; in between SQLite tells of no frames, and all of them are sound.
+                lost = before.lost(count_sound(self._wal), read_commits(self._wal))
             if lost == 0:
                 return
             aside = damage.copy_aside(self._wal)

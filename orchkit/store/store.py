@@ -39,6 +39,7 @@ T = TypeVar("T")
 QUIET_S = 0.2
 IDLE_S = 1.0
 CLOSE_WAIT_S = 3.0
+BLOBS_AT_ONCE = 500
 _BLOB = {"$blob", "bytes"}
 _NEW_LOG = (
     "was missing: a new one goes on after event {} of the history. What only the old one held is lost: "
@@ -227,24 +228,40 @@ class Store:
         """The events of a run in order, payloads parsed and large values put back."""
         columns = "seq, ts, kind, run_id, step_id, attempt, payload"
         rows = self.query(f"SELECT {columns} FROM event WHERE run_id = ? ORDER BY seq", [run_id])  # noqa: S608
-        return [
-            Event(seq, ts, kind, run, step, attempt, self._payload(text))
-            for seq, ts, kind, run, step, attempt, text in rows
-        ]
+        return self._events(rows)
 
     def events_below(self, run_id: str) -> dict[str, list[Event]]:
         """The events of a run and of all runs of sub-workflows below it, by run id."""
-        rows = self.query(_EVENTS_BELOW, [run_id])
         found: dict[str, list[Event]] = {}
-        for seq, ts, kind, run, step, attempt, text in rows:
-            event = Event(seq, ts, kind, run, step, attempt, self._payload(text))
-            found.setdefault(run, []).append(event)
+        for event in self._events(self.query(_EVENTS_BELOW, [run_id])):
+            found.setdefault(event.run_id or "", []).append(event)
         return found
+
+    def _events(self, rows: list[tuple[Any, ...]]) -> list[Event]:
+        """Large values are looked up many at a time: one look-up takes as long as hundreds."""
+        parsed: list[dict[str, Any]] = [codec.loads(row[-1]) for row in rows]
+        large = [
+            (payload, name, value["$blob"])
+            for payload in parsed
+            for name, value in payload.items()
+            if _is_blob(value)
+        ]
+        for start in range(0, len(large), BLOBS_AT_ONCE):
+            some = large[start : start + BLOBS_AT_ONCE]
+            digests = list({digest for _, _, digest in some})
+            found = self.query("SELECT hash, data FROM blob WHERE hash IN (SELECT unnest($1))", [digests])
+            texts = dict(found)
+            for payload, name, digest in some:
+                payload[name] = codec.loads(texts[digest] if digest in texts else self.blob(digest))
+        return [
+            Event(seq, ts, kind, run, step, attempt, payload)
+            for (seq, ts, kind, run, step, attempt, _), payload in zip(rows, parsed, strict=True)
+        ]
 
     def _payload(self, text: str) -> dict[str, Any]:
         payload: dict[str, Any] = codec.loads(text)
         for key, value in payload.items():
-            if isinstance(value, dict) and value.keys() == _BLOB and isinstance(value["$blob"], str):
+            if _is_blob(value):
                 payload[key] = codec.loads(self.blob(value["$blob"]))
         return payload
 
@@ -351,6 +368,11 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store {self.path or 'in memory'}{' (closed)' if self._closed else ''}>"
+
+
+def _is_blob(value: Any) -> bool:
+    """Whether it is the hash of a large value, in its place."""
+    return isinstance(value, dict) and value.keys() == _BLOB and isinstance(value["$blob"], str)
 
 
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from orchkit.errors import ParameterError, Problem
+from orchkit.model.span import seconds_in
 
 
 class HasId(Protocol):
@@ -25,8 +25,6 @@ class HasId(Protocol):
 Age = timedelta | str
 Keep = int | str | HasId | Iterable[str | HasId]
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
 _NAMED = 3
 """As many kept runs are named one by one."""
 
@@ -65,10 +63,10 @@ def _id(run: object) -> str:
 
 def microseconds(age: Age, subject: str) -> int:
     """A span of time, given as such or as text: ``30d``. Raises `ParameterError` naming ``subject``."""
-    found = _AGE.fullmatch(age) if isinstance(age, str) else None
-    if found is not None:
+    seconds = seconds_in(age) if isinstance(age, str) else None
+    if seconds is not None:
         with suppress(OverflowError):  # more than a timedelta holds is no span of time either
-            age = timedelta(**{_UNITS[found[2]]: float(found[1])})
+            age = timedelta(seconds=seconds)
     if isinstance(age, timedelta) and age >= timedelta():
         return age // timedelta(microseconds=1)
     raise _wrong("older_than", f"{age!r} is no span of time", "such as '30d', '12h' or '90m'", subject)

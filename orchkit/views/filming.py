@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchkit.analysis.explain import explain_run
 from orchkit.analysis.facts import Facts
@@ -17,9 +17,11 @@ from orchkit.model.event import Event
 from orchkit.model.state import RunState, fold
 from orchkit.store import codec
 from orchkit.views.picture import MOST_NODES
-from orchkit.views.run import Run
 from orchkit.views.runmarks import marks_of
 from orchkit.views.stage import stage_of
+
+if TYPE_CHECKING:
+    from orchkit.views.run import Run
 
 MOST_BELOW = 40
 """So many runs of sub-workflows are part of a film; of further ones it says only their ids."""

@@ -13,8 +13,9 @@ from orchkit.analysis.words import duration, error_text, plural
 from orchkit.errors import OrchkitError
 from orchkit.model.result import WorkflowResult
 from orchkit.views.cards import Cell, Html, card, code, muted, note, status_chip
-from orchkit.views.runcards import reason, rows_of, table_of
+from orchkit.views.runcards import rows_of, table_of
 from orchkit.views.runs import Runs
+from orchkit.views.statecard import reason
 
 _NEWEST = 5
 _NAME = re.compile(r"<RunHandle \S+ of (?P<name>.*): \w+>", re.DOTALL)

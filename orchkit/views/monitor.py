@@ -19,9 +19,12 @@ from orchkit.store.store import Store
 from orchkit.views import kitcards, runcards
 from orchkit.views.board import Board, Controlled, board_of
 from orchkit.views.cards import card, code, muted, status_chip
+from orchkit.views.dag import Dag
 from orchkit.views.livedag import LiveDag
 from orchkit.views.monitorwidget import make_widget
+from orchkit.views.picture import diagram_of
 from orchkit.views.run import Run
+from orchkit.views.statecard import run_card
 
 TICK_S = 0.15
 """Seconds between two looks: seven messages a second at most."""
@@ -113,7 +116,7 @@ class Monitor:
 
         For one thread at a time.
         """
-        done = self._handle.done
+        done = self._handle.done or self._handle.store.closed
         if not done:
             # What a step decides before it waits is written with what comes next; it is to be seen now.
             # If it cannot be written, the run itself will say so.
@@ -121,7 +124,7 @@ class Monitor:
                 self._handle.store.commit()
         if self._live.run_id != self._handle.run_id:
             self._begin_anew()
-        if self._known is None:
+        if self._known is None and not self._handle.store.closed:
             self._live.catch_up(self._handle.store.events_below(self._live.run_id))
         self._live.drain()
         if self._known is None and self._live.state.run_id:
@@ -212,7 +215,7 @@ class Monitor:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """The run as it stands, without anything that moves."""
         if self._handle.done:
-            return {"text/plain": repr(self)} | _final(self._handle)
+            return {"text/plain": repr(self)} | self._final()
         run = _standing(self._handle)
         html = card(
             run["name"],
@@ -224,7 +227,7 @@ class Monitor:
 
     def freeze(self) -> None:
         """Put the card of the run in the place of the widget, for good."""
-        final = {"text/plain": repr(self)} | _final(self._handle)
+        final = {"text/plain": repr(self)} | self._final()
         if self.widget is not None:
             # for pages on which the display cannot be replaced any more, because they were loaded anew
             self._shown = self._shown[0] + 1, {"final": final["text/html"]}
@@ -233,6 +236,23 @@ class Monitor:
         if self._display_id is not None:
             _display(final, self._display_id, update=True)
         self._stop()
+
+    def _final(self) -> dict[str, str]:
+        """The card of the run; when its store is closed, as far as it was followed."""
+        store, run_id = self._handle.store, self._handle.run_id
+        found = runcards.of_run(Run(store, run_id)) if not store.closed else {}
+        if "text/plain" in found:
+            return found
+        facts = self._live.facts()
+        if not facts.state.run_id:
+            return kitcards.of_handle(self._handle)
+        return {"text/html": run_card(facts, Dag(diagram_of(None, facts.state, known=facts.known)))}
+
+    def _give_up(self, error: Exception) -> None:
+        """What shows a run must not fail it; that a store is closed meanwhile is no failure at all."""
+        self._stop()
+        if not self._handle.store.closed:
+            warnings.warn(f"{self!r} cannot go on: {error!r}", stacklevel=1)
 
     def _stop(self) -> None:
         if self._ending is not None:
@@ -265,8 +285,7 @@ def _follow(reference: weakref.ref[Monitor], stop: threading.Event, wake: thread
                 monitor.freeze()
                 return
         except Exception as error:
-            warnings.warn(f"{monitor!r} cannot go on: {error!r}", stacklevel=1)
-            monitor._stop()
+            monitor._give_up(error)
             return
         effort_s = time.monotonic() - began
         pause = max(monitor.pause_s, min(_SLOWEST_S, _SHARE * effort_s))
@@ -281,12 +300,6 @@ def _end(unsubscribe: Callable[[], None], stop: threading.Event, wake: threading
 
 def _standing(handle: Watched) -> Board:
     return {"id": handle.run_id, "name": handle.name, "status": handle.status}
-
-
-def _final(handle: Watched) -> dict[str, str]:
-    """The card of the run; where nothing is on record, that of the handle."""
-    found = runcards.of_run(Run(handle.store, handle.run_id))
-    return found if "text/plain" in found else kitcards.of_handle(handle)
 
 
 # --- orders --------------------------------------------------------------------------------

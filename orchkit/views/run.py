@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchkit.analysis import frames, sharing
 from orchkit.analysis.aligned import Side
 from orchkit.analysis.explain import explain_run, explain_step
-from orchkit.analysis.facts import span_ms
+from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.graphs import graph_of
 from orchkit.analysis.known import Known, Path
 from orchkit.analysis.links import workflow_of
 from orchkit.analysis.liveness import CUT_OFF, given_up, is_run_cut_off
+from orchkit.analysis.redaction import Redact
 from orchkit.analysis.timeline import timeline_of
 from orchkit.analysis.words import clean
 from orchkit.clock import Clock
@@ -26,8 +27,12 @@ from orchkit.model.result import RunStatus
 from orchkit.model.state import RunState, fold
 from orchkit.model.workflow import Workflow
 from orchkit.store.openruns import OpenRuns
+from orchkit.views.browse import Table
 from orchkit.views.dag import Dag
 from orchkit.views.picture import MOST_NODES, diagram_of
+from orchkit.views.player import Player
+from orchkit.views.recordtables import decision_table, evidence_table
+from orchkit.views.report import page_of, write_page
 from orchkit.views.steprecord import StepRecord, step_record
 from orchkit.views.timeline import MOST_ROWS, Gantt
 
@@ -212,6 +217,22 @@ class Run(Displayable):
         side = Side(state, self.known_of(state))
         return Gantt(timeline_of(side, self._store.clock.now_us()), most_rows=most_rows)
 
+    def decision_table(self) -> Table:
+        """The decisions to look through: with search and choices in a notebook, plain everywhere else."""
+        return decision_table(Facts(self.state))
+
+    def evidence_table(self) -> Table:
+        """The evidence to look through, and which decisions it supports."""
+        return evidence_table(Facts(self.state))
+
+    def replay(self, redact: Redact | None = None) -> Player:
+        """The run event by event: the picture, the state, the decisions and their evidence change together.
+
+        Shows itself in notebooks, and is still there in a saved one. Values that must not be in a notebook
+        are taken out by ``redact(path, value)``, see `to_html`.
+        """
+        return Player(self, redact)
+
     def dag_of(self, state: RunState, known: Known | None = None, *, most_nodes: int = MOST_NODES) -> Dag:
         """The picture of a state of this run."""
         if known is None:
@@ -241,6 +262,26 @@ class Run(Displayable):
         return found
 
     # --- taking it along -------------------------------------------------------------------
+
+    def to_html(self, path: str | FilePath, redact: Redact | None = None) -> FilePath:
+        """Write the replay into one HTML file that needs no network and no Python; returns its path.
+
+        The file is for anybody's browser, and may be mailed. A file that is there is replaced. Its size is
+        said in notebooks, and to the log ``orchkit`` elsewhere.
+
+        Args:
+            path: The file, named ``*.html``.
+            redact: ``redact(path, value)`` returns what is shown instead of a value: an input, an output,
+                what a decision is based on, a piece of evidence, an error, and everything inside of them,
+                such as ``steps.load.input.token``; see `orchkit.analysis.redaction.to_show`. Values of type
+                ``SecretStr`` are not on the record, so they are never shown.
+
+        Raises:
+            UnknownNameError: The store has no such run.
+            ValueError: The name has another ending, or it is a folder.
+            FileNotFoundError: The folder does not exist.
+        """
+        return write_page(page_of([self], redact, made_us=self._store.clock.now_us()), path)
 
     def export(self, path: str | FilePath, *, overwrite: bool = False) -> FilePath:
         """Write everything about the run into one file, such as ``run.orchkit``, and return its path.

@@ -10,6 +10,8 @@ from orchkit.analysis import frames
 from orchkit.analysis.liveness import given_up, standing
 from orchkit.errors import UnknownNameError
 from orchkit.model.display import Displayable
+from orchkit.views.browse import MOST_ROWS, Table
+from orchkit.views.recordtables import run_rows, runs_table
 from orchkit.views.run import Record, Run
 
 if TYPE_CHECKING:
@@ -121,6 +123,15 @@ class Runs(Displayable):
         each a value or a list of values. ``limit`` keeps the newest.
         """
         return frames.runs(self._store, sub_runs=sub_runs, limit=limit, **filters)
+
+    def table(self, *, limit: int = MOST_ROWS, sub_runs: bool = False, **filters: Any) -> Table:
+        """The newest runs to look through: with search and choices in a notebook, plain everywhere else.
+
+        ``limit`` and the filters are those of `frame`.
+        """
+        frame = self.frame(sub_runs=sub_runs, limit=limit, **filters)
+        count = len(self.frame(sub_runs=sub_runs, **filters)) if len(frame) >= limit else len(frame)
+        return runs_table(run_rows(self._store, frame), count)
 
     def __repr__(self) -> str:
         try:

@@ -124,3 +124,26 @@ def test_a_simulation_is_counted_where_it_is_alone_and_left_out_where_it_is_not(
     assert retries.success_rates(simulation.kit, origins=["live"]).steps[0] == 0
     assert retries.success_rates(kit).steps[0] == 1
     assert retries.success_rates(kit, origins=["simulated"]).steps[0] == 5
+
+
+def test_one_run_is_named_in_many_ways(kit: ok.Kit) -> None:
+    """A single id, run, result or origin is as good as a list; results and simulations can be asked."""
+    kit.run(flow(kit, never={}))
+    result = kit.run(flow(kit, twice={"retry": FIXED}))
+    for runs in (result.run_id, result.run, result, [result.run_id], [result]):
+        assert retries.success_rates(kit, runs=runs).attempts[0] == 3
+    assert retries.success_rates(result).attempts[0] == 3
+    assert retries.success_rates(kit, origins="live").attempts[0] == 4
+    simulation = ok.simulate(flow(kit, never={}), kit=kit, outputs={"never": "done"}, runs=5)
+    assert retries.success_rates(simulation).steps[0] == 5
+
+
+def test_runs_that_are_not_there_are_told(kit: ok.Kit) -> None:
+    """An id that the store does not have is an error that offers near ones; a wrong type says what fits."""
+    run_id = kit.run(flow(kit, never={})).run_id
+    with pytest.raises(ok.UnknownNameError, match=f"unknown run '{run_id}x'; did you mean '{run_id}'"):
+        retries.success_rates(kit, runs=f"{run_id}x")
+    with pytest.raises(ok.ParameterError, match=r"there is a int .*by its id"):
+        retries.waste(kit, runs=7)  # type: ignore[arg-type]
+    with pytest.raises(ok.ParameterError, match=r"is a str .*a simulation or a DataFrame"):
+        retries.waste("run_1")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A JupyterLab of our own and a real browser, once per session; everything on this machine, nothing from outside."""
+"""A JupyterLab of our own and a real browser, once per session; nothing from outside."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ window.orchkitTest = {
   get panel() { return jupyterapp.shell.currentWidget; },
   get ready() {
     const panel = this.panel;
-    return Boolean(panel?.context?.isReady && panel.sessionContext?.isReady && panel.sessionContext.session?.kernel);
+    const session = panel?.sessionContext;
+    return Boolean(panel?.context?.isReady && session?.isReady && session.session?.kernel);
   },
   run(index) {
     const content = this.panel.content;

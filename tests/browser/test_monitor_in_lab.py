@@ -39,7 +39,8 @@ def close(receipt: str) -> str:
 
 flow = (kit.workflow("Delivery")
     .add_step(fetch, {"parts": 4})
-    .add_step(send, {"parts": "${steps.fetch}"}, retry={"max_attempts": 3, "delay": RETRY_S, "jitter": "none"})
+    .add_step(send, {"parts": "${steps.fetch}"},
+              retry={"max_attempts": 3, "delay": RETRY_S, "jitter": "none"})
     .add_step(close, {"receipt": "${steps.send}"})
     .build())
 """
@@ -59,7 +60,7 @@ def no_signals(lab: Any) -> None:
 
 
 def test_a_run_is_watched_and_stays_in_the_saved_notebook(notebook: Callable[..., Any], lab: Any) -> None:
-    """Progress, waits with their reason, the picture; then a plain card that needs neither kernel nor widget."""
+    """Progress, waits with their reason, the picture; then a card that needs neither kernel nor widget."""
     book = notebook(setup(), "handle = kit.start(flow)\nhandle")
     book.run(0)
     book.run(1)
@@ -114,7 +115,8 @@ def test_a_run_is_led_step_by_step(notebook: Callable[..., Any], lab: Any) -> No
         setup().replace('"max_attempts": 3', '"max_attempts": 1'),
         'handle = kit.start(flow, pause="before_each", break_on=["failure"])\nhandle',
         "import json\nrows = handle.run.decisions().query(\"decision_point == 'operator'\")\n"
-        "print(json.dumps(rows[['step_id', 'decision']].values.tolist()), handle.result().steps['close'].output)",
+        "told = json.dumps(rows[['step_id', 'decision']].values.tolist())\n"
+        "print(told, handle.result().steps['close'].output)",
     )
     book.run(0)
     book.run(1)

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 import orchkit as ok
+from orchkit.engine.idempotency import Asked, workflow_input
+from orchkit.engine.resume import taken_over
 from orchkit.errors import (
     DuplicateRequestError,
     IdempotencyConflictError,
@@ -21,6 +23,9 @@ from orchkit.errors import (
     RunInProgressError,
     StoreFullError,
 )
+from orchkit.model.idempotency import IdempotencyKey
+from orchkit.store import codec
+from orchkit.store.claims import Wanted
 from orchkit.testing import FakeClock, FaultyStore
 
 
@@ -405,6 +410,102 @@ def test_threads_race_for_keys(kit: ok.Kit) -> None:
     assert calls == dict.fromkeys(range(30), 1)
 
 
+# --- taking over from an owner that died ---------------------------------------------------
+
+
+@pytest.fixture
+def left_behind(lab: Any, shop: Shop) -> Any:
+    """``(rest, run_id)``: a run that was cut off in its second step, and its key, whose owner is dead."""
+    workflow = flow(lab)
+    run_id = lab.execute(workflow).run_id
+    rest = lab.cut_after("attempt.started", "receipt")
+    definition_hash = lab.states()[run_id].definition_hash
+    asked = Asked.of(
+        workflow.name, IdempotencyKey("k"), workflow_input(codec.pack({}, "context"), definition_hash)
+    )
+    wanted = Wanted("k", asked.name, asked.fingerprint, None, asked.key.ttl_us)
+    rest.store.claims.give_up(rest.store.claims.acquire(wanted, run_id).claim)
+    return rest, run_id
+
+
+def test_the_run_of_a_dead_owner_goes_on(left_behind: Any, shop: Shop) -> None:
+    """What it had completed is kept."""
+    rest, run_id = left_behind
+    result = rest.execute(flow(rest), idempotency_key="k")
+    assert (result.run_id, result.success, result.replayed) == (run_id, True, False)
+    assert shop.calls == {"tea": 1}
+    assert rest.decisions(run_id, "idempotency") == [(None, "idempotency", "take_over")]
+    assert rest.decisions(run_id, "resume") == [(None, "resume", "go_on"), ("receipt", "resume", "rerun")]
+    assert rest.execute(flow(rest), idempotency_key="k").replayed
+
+
+def test_while_somebody_has_resumed_it_the_request_is_in_flight(left_behind: Any, shop: Shop) -> None:
+    """By its id, and without its key: then it is as if its owner lived."""
+    rest, run_id = left_behind
+    rest.store.open_runs.take_up(run_id, "workflow", "buy", None)
+    with pytest.raises(DuplicateRequestError) as caught:
+        rest.execute(flow(rest), idempotency_key="k")
+    assert caught.value.run_id == run_id
+
+    async def wait() -> Any:
+        asked = asyncio.create_task(rest.engine.execute(flow(rest), idempotency_key="k", on_in_flight="wait"))
+        await asyncio.to_thread(until, lambda: len(rest.clock.sleeps) >= 3)
+        rest.store.open_runs.give_back(run_id, ended=False)
+        return await asked
+
+    assert asyncio.run(wait()).run_id == run_id
+    assert shop.calls == {"tea": 1}
+    assert rest.store.open_runs.all() == []
+
+
+@pytest.mark.parametrize("how", ["task", "handle", "pause"])
+def test_who_cancels_while_the_run_is_taken_over_cancels_the_run(
+    left_behind: Any, shop: Shop, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Its record is read in a thread meanwhile; nothing of it is left behind in flight."""
+    rest, run_id = left_behind
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> Any:
+        reading.set()
+        assert go_on.wait(30)
+        return taken_over(*arguments)
+
+    monkeypatch.setattr("orchkit.engine.runner.taken_over", slowly)
+
+    async def cell() -> None:
+        task = asyncio.create_task(rest.engine.execute(flow(rest), idempotency_key="k"))
+        await asyncio.to_thread(reading.wait, 30)
+        task.cancel("no longer needed")
+        await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    if how == "task":
+        asyncio.run(cell())
+    else:
+        handle = rest.engine.start(flow(rest), idempotency_key="k")
+        reading.wait(30)
+        if how == "pause":
+            handle.pause()
+        else:
+            handle.cancel("no longer needed")
+        threading.Event().wait(0.05)
+        go_on.set()
+        if how == "pause":
+            until(lambda: handle.status == "paused")
+            assert not handle.done
+            handle.cancel("no longer needed")
+        assert handle.result(30).status == "cancelled"
+    assert rest.states()[run_id].status == "cancelled"
+    assert rest.store.open_runs.all() == []
+    claim = rest.store.claims.find("k")
+    assert (claim.status, claim.error) == ("FAILED", "cancelled: no longer needed")
+    monkeypatch.undo()
+    assert rest.execute(flow(rest), idempotency_key="k").success
+
+
 # --- the record and the run itself ---------------------------------------------------------
 
 
@@ -430,6 +531,25 @@ def test_a_large_result_is_answered_from_the_record(lab: Any) -> None:
         assert again.outputs == first.outputs
     assert sorted(calls) == [1, 100]
     assert keys(lab) == {"k": ("COMPLETED", 1, 2)}
+
+
+def test_an_output_that_a_later_step_spoils_does_not_spoil_the_answer(lab: Any) -> None:
+    """What is on record is what it was when its step ended."""
+
+    async def make() -> list[Any]:
+        return [1]
+
+    async def spoil(value: list[Any]) -> int:
+        value.append(object())
+        return len(value)
+
+    lab.tool(make)
+    lab.tool(spoil)
+    workflow = lab.flow("w").add_step("make").add_step("spoil", {"value": "${steps.make}"}).build()
+    first = lab.execute(workflow, idempotency_key="k")
+    assert first.success
+    again = lab.execute(workflow, idempotency_key="k")
+    assert (again.replayed, again.outputs) == (True, {"make": [1], "spoil": 2})
 
 
 def test_a_run_that_failed_and_is_resumed_settles_its_key(lab: Any, shop: Shop) -> None:

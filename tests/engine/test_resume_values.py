@@ -144,6 +144,24 @@ def test_values_that_are_stored_apart_come_back(lab: Any, seen: list[Any]) -> No
     assert lab.resume(done.run_id).outputs == done.outputs
 
 
+def test_many_values_that_are_stored_apart_are_looked_up_together(
+    lab: Any, seen: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look-up takes as long as hundreds."""
+
+    async def big(n: int) -> str:
+        return f"{n}" * 70_000
+
+    lab.tool(big)
+    done = lab.execute(lab.flow().add_map("big", list(range(40)), {"n": "${item}"}, step_id="m"))
+    rest = lab.cut_after("step.finished", "m[38]")
+    asked: list[str] = []
+    query = rest.store.query
+    monkeypatch.setattr(rest.store, "query", lambda sql, params=None: asked.append(sql) or query(sql, params))
+    assert rest.resume(done.run_id).outputs == done.outputs
+    assert len(asked) <= 4
+
+
 # --- what does not fit any more ------------------------------------------------------------
 
 

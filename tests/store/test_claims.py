@@ -453,7 +453,7 @@ def test_expired_keys_are_removed(world: World) -> None:
 
 
 def test_a_key_is_forgotten_before_its_time(world: World) -> None:
-    """One that is settled, or whose owner is gone, but never one that is worked on; the record stays."""
+    """One that is settled, or whose owner is gone, but never one that is worked on; its story stays on record."""
     first, second = world.claims(FIRST), world.claims(SECOND)
     claim = first.acquire(WANTED, "run_1").claim
     assert not second.forget("key")
@@ -465,7 +465,9 @@ def test_a_key_is_forgotten_before_its_time(world: World) -> None:
     world.stands[FIRST] = Standing.GONE
     assert second.forget("key")
     assert second.forget("none")
-    assert world.store.query("SELECT executions FROM idempotency_keys") == [(2,)]
+    assert world.store.query("SELECT * FROM idempotency_keys") == []
+    kinds = [kind for (kind,) in world.store.query("SELECT kind FROM claim_event ORDER BY seq")]
+    assert kinds == ["acquired", "settled", "released", "acquired", "released"]
 
 
 def test_which_keys_and_runs_still_count(world: World) -> None:

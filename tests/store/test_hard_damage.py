@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import struct
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from orchkit.store.sqlite import SqliteFile
 from orchkit.store.store import Store
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -155,6 +158,22 @@ def test_a_damage_inside_the_log(dead: Callable[[str], Path], damage: Damage, le
     assert "commits in its write-ahead log cannot be read, and are lost" in said
     assert kept in said
     assert (path.parent / kept).read_bytes() == before
+
+
+def test_a_log_that_is_just_being_begun_anew(dead: Callable[[str], Path]) -> None:
+    """SQLite says in its shared memory first that the file begins anew: nothing is lost in between."""
+    wal = dead("waiting").with_name("runs.duckdb-log-wal")
+    log = wal.with_name("runs.duckdb-log")
+    with closing(SqliteFile(log)) as other:
+        as_it_was = wal.read_bytes()
+        with other.transaction(strict=False) as connection:
+            numbers = connection.execute("SELECT count(*), max(seq) FROM event").fetchall()
+        with closing(sqlite3.connect(log)) as third:
+            assert third.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+        wal.write_bytes(as_it_was)  # where a process is between its two steps
+        with closing(SqliteFile(log)) as late:  # warnings are errors here
+            assert late.read("SELECT count(*), max(seq) FROM event") == numbers
+    assert list(wal.parent.glob("*damaged*")) == []
 
 
 @pytest.mark.parametrize(

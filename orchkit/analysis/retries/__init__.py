@@ -2,9 +2,9 @@
 
 Every question is asked of
 
-- a kit or a store: all runs, or those that ``runs=`` names or ``origins=`` selects (``live``, ``imported``,
-  ``simulated``; by default what was simulated is left out, unless there is nothing else);
-- a run;
+- a kit, a store or a simulation: all runs, or those that ``runs=`` names or ``origins=`` selects (``live``,
+  ``imported``, ``simulated``; by default what was simulated is left out, unless there is nothing else);
+- a run, or the result of one;
 - a DataFrame of attempts: ``step_id``, ``attempt`` and ``status`` as `orchkit.Run.attempts` has them,
   ``run_id`` where there are several runs, ``started_at``, ``finished_at`` and ``duration_ms`` for questions
   about time, ``error_type``, ``injected``, and ``tool`` and ``workflow`` to group by, if there are any.

@@ -41,18 +41,38 @@ class OneRun(Protocol):
         ...
 
 
-Source: TypeAlias = "Queryable | OneRun | pd.DataFrame"
+@runtime_checkable
+class Recorded(Protocol):
+    """A result that knows the run it is of, such as a `WorkflowResult`."""
+
+    @property
+    def run(self) -> Any:
+        """The run, a `OneRun`."""
+        ...
+
+
+@runtime_checkable
+class InKit(Protocol):
+    """What has its runs in a kit of its own, such as a `Simulation`."""
+
+    @property
+    def kit(self) -> Queryable:
+        """The kit."""
+        ...
+
+
+Source: TypeAlias = "Queryable | OneRun | Recorded | InKit | pd.DataFrame"
 """What every question is asked of: see the package."""
 
 
 class Selection(TypedDict, total=False):
     """Which attempts count. Of a DataFrame all runs count: filter it before."""
 
-    runs: Iterable[str | OneRun]
-    """These runs alone, as ids or as runs; by default all."""
-    origins: Collection[Origin]
-    """Runs of these origins alone; by default ``live`` and ``imported``, or all where all were simulated. Not
-    asked of runs that are named."""
+    runs: str | OneRun | Recorded | Iterable[str | OneRun | Recorded]
+    """These runs alone, as ids, runs or results, one or several; by default all."""
+    origins: Origin | Collection[Origin]
+    """Runs of this origin or these origins alone; by default ``live`` and ``imported``, or all where all
+    were simulated. Not asked of runs that are named."""
     include_injected: bool
     """Whether attempts count into which a failure or slowness was injected; by default they do. Where they
     do not, the first attempt of a step is the first of those that are left."""
@@ -85,8 +105,8 @@ def ask(
     Where the source is a DataFrame, ``needs`` are the columns that it must have, and ``tables`` the other
     DataFrames; the source itself takes the place that is left, that of the attempts.
 
-    Raises `ParameterError` for a DataFrame without one of the columns, and for what is no source;
-    `UnknownNameError` for an unknown origin.
+    Raises `ParameterError` for a DataFrame without one of the columns, and for what is no source or no run;
+    `UnknownNameError` for an unknown origin, or the id of a run that the store does not have.
     """
     import pandas as pd
 
@@ -96,20 +116,33 @@ def ask(
         check(source, place, needs)
         answer = answer_of({**(tables or {}), place: source}, f"WITH {_records(selection)}{query}", named)
     else:
-        condition, own = _condition(source, selection)
+        asked = _asked(source)
+        condition, own = _condition(asked, selection)
         whole = f"WITH {_records(selection, condition)}{query}"
-        answer = store_of(source).sql(whole, own | named or None)
+        answer = _store_of(asked).sql(whole, own | named or None)
     data = {name: typed_column(answer[name], kind) for name, kind in columns.items()}
     return pd.DataFrame(data, index=pd.RangeIndex(len(answer)))
 
 
-def store_of(source: Queryable | OneRun) -> Queryable:
+def store_of(source: Queryable | OneRun | Recorded | InKit) -> Queryable:
     """What answers SQL. Raises `ParameterError` for what is no source."""
-    store = source.store if isinstance(source, OneRun) else source
-    if not hasattr(store, "sql"):
-        hint = "ask a kit, a store, a run or a DataFrame"
-        raise ParameterError("retry analytics", [Problem("source", f"is a {type(source).__name__}", hint)])
-    return store
+    return _store_of(_asked(source))
+
+
+def _store_of(asked: Queryable | OneRun) -> Queryable:
+    return asked.store if isinstance(asked, OneRun) else asked
+
+
+def _asked(source: Any) -> Queryable | OneRun:
+    """The store or the run that is meant: of a simulation its kit, of a result its run."""
+    if isinstance(source, OneRun | Queryable):
+        return source
+    if isinstance(source, InKit) and isinstance(source.kit, Queryable):
+        return source.kit
+    if isinstance(source, Recorded) and isinstance(source.run, OneRun):
+        return source.run
+    hint = "ask a kit, a store, a run, a result of one, a simulation or a DataFrame"
+    raise ParameterError("retry analytics", [Problem("source", f"is a {type(source).__name__}", hint)])
 
 
 # --- which attempts ------------------------------------------------------------------------
@@ -156,21 +189,23 @@ FROM (
     SELECT run_id, FALSE, TRUE FROM events WHERE kind = 'run.imported'
 )
 GROUP BY run_id HAVING bool_or(simulated) OR bool_or(imported)"""
+_KNOWN = "SELECT DISTINCT run_id FROM events WHERE run_id IN (SELECT unnest($runs))"
+_NEWEST = "SELECT run_id FROM runs ORDER BY started_at DESC LIMIT 100"
 _HOW_MANY = "SELECT count(DISTINCT run_id) AS runs FROM runs"
 
 
 def _condition(source: Queryable | OneRun, selection: Selection) -> tuple[str, dict[str, Any]]:
     """What selects the records of the runs that count, and the values of its parameters."""
-    runs = [source] if isinstance(source, OneRun) else selection.get("runs")
+    runs = [source.id] if isinstance(source, OneRun) else _named(source, selection.get("runs"))
     if runs is not None:
-        ids = [run if isinstance(run, str) else run.id for run in runs]
-        return "run_id IN (SELECT unnest($runs))", {"runs": ids}
-    wanted = set(selection.get("origins", ("live", "imported")))
+        return "run_id IN (SELECT unnest($runs))", {"runs": runs}
+    origins = selection.get("origins", ("live", "imported"))
+    wanted = {origins} if isinstance(origins, str) else set(origins)
     for origin in wanted.difference(ORIGINS):
         raise UnknownNameError("origin of runs", origin, ORIGINS)
     if wanted == set(ORIGINS):
         return "", {}
-    store = store_of(source)
+    store = _store_of(source)
     others = store.sql(_NOT_LIVE)
     listed = others.run_id[others.origin.isin(wanted) ^ ("live" in wanted)].tolist()
     if "origins" not in selection and listed and len(listed) == store.sql(_HOW_MANY)["runs"][0]:
@@ -179,3 +214,26 @@ def _condition(source: Queryable | OneRun, selection: Selection) -> tuple[str, d
         return "run_id IN (SELECT unnest($runs))", {"runs": listed}
     # What belongs to no run has the empty text as its run, which is not in the list.
     return ("coalesce(run_id, '') NOT IN (SELECT unnest($runs))", {"runs": listed}) if listed else ("", {})
+
+
+def _named(store: Queryable, runs: Any) -> list[str] | None:
+    """The ids of the runs that are named; None: all runs are meant."""
+    if runs is None:
+        return None
+    single = isinstance(runs, str | OneRun | Recorded) or not isinstance(runs, Iterable)
+    ids = [_id_of(run) for run in ([runs] if single else runs)]
+    known = set(store.sql(_KNOWN, {"runs": ids}).run_id) if ids else set()
+    for run_id in ids:
+        if run_id not in known:
+            raise UnknownNameError("run", run_id, store.sql(_NEWEST).run_id)
+    return ids
+
+
+def _id_of(run: Any) -> str:
+    if isinstance(run, str):
+        return run
+    one = run.run if isinstance(run, Recorded) and not isinstance(run, OneRun) else run
+    if isinstance(one, OneRun):
+        return one.id
+    hint = "name a run by its id, or give the run or its result"
+    raise ParameterError("retry analytics", [Problem("runs", f"there is a {type(run).__name__}", hint)])

@@ -5,6 +5,8 @@ import { LOOK } from "./look.js";
 
 const ORIGINS = new Set(["shared", "cached", "reused", "given"]);
 const SMALLEST = 0.5;
+const SMALLEST_WHOLE = 0.6;
+const UNDO = "compensate:";
 const SVG = "http://www.w3.org/2000/svg";
 
 /** `onPick(path)` is called when a node is clicked, `onEnter(path)` when it is clicked twice. */
@@ -15,7 +17,8 @@ export class DagView {
     this.svg = parsed(film.dag.svg);
     this.canvas = h("div", { class: "canvas" }, this.svg ?? h("p", { class: "note" }, "There is no picture."));
     this.scroller = h("div", { class: "dag", tabindex: "0", role: "region", "aria-label": "Steps" }, this.canvas);
-    this.el = h("div", { class: "dagbox" }, this.scroller, this.#tools());
+    const condensed = film.dag.condensed ? h("p", { class: "note condensed" }, film.dag.caption.replace(/^.*\(condensed: (.*)\)$/s, "$1")) : null;
+    this.el = h("div", { class: "dagbox" }, this.scroller, condensed, this.#tools());
     this.parts = new Map();
     if (!this.svg) return;
     this.#prepare();
@@ -62,7 +65,9 @@ export class DagView {
   }
 
   #edges(elements, prefix, film) {
-    return [...film.steps.values()].flatMap((entry) => this.#edgesInto(elements, prefix, entry.facts));
+    const undone = Object.keys(film.dag.nodes).filter((step) => step.startsWith(UNDO));
+    const facts = [...[...film.steps.values()].map((entry) => entry.facts), ...undone.map((step) => ({ id: step, after: [[step.slice(UNDO.length)]] }))];
+    return facts.flatMap((one) => this.#edgesInto(elements, prefix, one));
   }
 
   #edgesInto(elements, prefix, facts) {
@@ -121,7 +126,7 @@ export class DagView {
   #look(path, frame) {
     const at = this.film.at(path, frame);
     const facts = at?.facts;
-    if (!facts) return { status: "pending", title: path[path.length - 1], unborn: path[path.length - 1].startsWith("compensate:") };
+    if (!facts) return { status: "pending", title: path[path.length - 1], unborn: path[path.length - 1].startsWith(UNDO) };
     const status = at.film.standing(facts.status, at.frame);
     const attempts = at.film.attempts(at.step, at.frame);
     const items = at.film.steps.get(at.step).items;
@@ -131,12 +136,12 @@ export class DagView {
       title: [at.step, status, facts.progress_message, facts.reason ?? facts.error].filter(Boolean).join(" · "),
       items: counts ? `${counts.success ?? 0}/${items.length}` : null,
       tries: attempts.length > 1 ? `try ${attempts.length}` : "",
-      doubt: attempts.some((attempt) => attempt.status === "in_doubt"),
+      doubts: attempts.filter((attempt) => attempt.status === "in_doubt").length,
       undo: status === "success",
       took: took(facts, status),
       reused: status === "success" && facts.source !== null,
       judged: at.film.steps.get(at.step).judged <= at.frame,
-      unborn: at.step.startsWith("compensate:") && status === "pending",
+      unborn: at.step.startsWith(UNDO) && status === "pending",
     };
   }
 
@@ -171,7 +176,7 @@ export class DagView {
     if (part.items) setText(part.items.querySelector("text"), look.items ?? part.items.querySelector("text").textContent);
     if (part.undo) show(part.undo, look.undo);
     this.#badge(part, "tries", look.tries ?? "");
-    this.#badge(part, "doubt", look.doubt ? "in doubt" : "");
+    this.#badge(part, "doubt", look.doubts ? `${look.doubts} in doubt` : "");
     if (part.bar) drawBar(part, look.counts ?? {});
   }
 
@@ -210,6 +215,7 @@ export class DagView {
     if (idle === edge.idle) return;
     edge.idle = idle;
     edge.element.classList.toggle("edge_idle", idle);
+    edge.element.classList.toggle("unborn", idle && edge.target[0].startsWith(UNDO));
   }
 
   // --- looking around ------------------------------------------------------------------------
@@ -226,8 +232,10 @@ export class DagView {
 
   #factor() {
     if (this.zoom !== null) return this.zoom;
-    const room = this.scroller.clientWidth - 16;
-    return room > 0 ? Math.min(1, Math.max(SMALLEST, room / this.size.width)) : 1;
+    const room = this.scroller.clientWidth - 18;
+    const high = (parseFloat(getComputedStyle(this.scroller).maxHeight) - 20) / this.size.height;
+    const whole = high >= SMALLEST_WHOLE ? high : 1; // a high picture scrolls
+    return room > 0 ? Math.min(1, whole, Math.max(SMALLEST, room / this.size.width)) : 1;
   }
 
   #scale() {

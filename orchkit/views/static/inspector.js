@@ -5,9 +5,9 @@ import { differences, gist, valueView } from "./values.js";
 
 const MOST_ROWS = 40;
 const DATA = new Set(["input", "output", "context"]);
-const UNSEEN = new Set(["scheduled_us", "started_us", "finished_us", "number", "forgiven", "abandoned", "run_id", "pid", "host", "kind"]);
+const UNSEEN = new Set(["scheduled_us", "started_us", "finished_us", "number", "forgiven", "abandoned", "run_id", "pid", "host", "kind", "error_type", "name", "parent", "node_type"]);
 const WORDS = {
-  child_run_id: "run", progress_message: "message", node_type: "type", error_type: "type of error", source: "result of",
+  child_run_id: "run", progress_message: "message", source: "result of",
   user_id: "user", session_id: "session", casefile_id: "case file", request_id: "request", parent_run_id: "part of",
   parent_step_id: "as its step", forked_from: "forked from",
 };
@@ -42,11 +42,11 @@ export class Inspector {
   }
 
   #changes(frame, delta) {
-    const rows = [];
+    const groups = [];
     const put = (what, before, after, change) => {
-      for (const name of Object.keys(change)) {
-        if (!UNSEEN.has(name) && rows.length < MOST_ROWS) rows.push(...this.#change(what, name, before?.[name], after[name]));
-      }
+      const names = Object.keys(change).filter((name) => !UNSEEN.has(name));
+      const rows = groups.length < MOST_ROWS ? names.flatMap((name) => this.#change(name, before?.[name], after[name])) : [];
+      if (rows.length) groups.push(h("div", { class: "change" }, h("span", { class: "what", dir: "auto" }, shorten(what, 80)), h("div", { class: "fields" }, rows)));
     };
     if (delta.run && frame > 0) put("the run", this.film.runAt(frame - 1), this.film.runAt(frame), delta.run);
     for (const step of Object.keys(delta.steps ?? {})) {
@@ -59,14 +59,14 @@ export class Inspector {
         put(`${step}, attempt ${after.number}`, history.get(frame - 1), after, { status: "", ...delta.attempts[step][key] });
       }
     }
-    if (rows.length >= MOST_ROWS) rows.push(h("p", { class: "note" }, "… and more"));
-    return rows;
+    if (groups.length >= MOST_ROWS) groups.push(h("p", { class: "note" }, "… and more"));
+    return groups;
   }
 
-  #change(what, name, before, after) {
+  #change(name, before, after) {
     const same = before === after || (!given(before) && !given(after));
     if (same && name !== "status") return [];
-    const row = (...shown) => [h("div", { class: "change" }, h("span", { class: "what", dir: "auto" }, shorten(what, 60)), h("span", { class: "field" }, WORDS[name] ?? name), h("span", { class: "now" }, shown))];
+    const row = (...shown) => [h("div", { class: "field" }, h("span", { class: "muted" }, WORDS[name] ?? name), h("span", { class: "now" }, shown))];
     if (name === "status") {
       const now = chip(this.#standing(after));
       return before === undefined || before === after ? row(now) : row(chip(this.#standing(before)), " → ", now);
@@ -185,14 +185,15 @@ export class Inspector {
     const attempts = this.film.attempts(step, frame);
     if (!attempts.length) return null;
     const shown = attempts.slice(-MOST_ROWS);
+    const waits = shown.length > 1;
     const row = (attempt, place) => {
       const before = shown[place - 1];
       const waited = before && before.finished_us !== null ? attempt.started_us - before.finished_us : null;
       return h("tr", {}, h("td", { class: "number" }, attempt.number), h("td", {}, chip(this.film.standing(attempt.status, frame))),
         h("td", { class: "number" }, attempt.finished_us !== null ? duration(attempt.finished_us - attempt.started_us) : ""),
-        h("td", { class: "number" }, waited ? duration(waited) : ""), h("td", { dir: "auto" }, [attempt.error, attempt.abandoned ? "its thread goes on" : null].filter(Boolean).join(" · ")));
+        waits ? h("td", { class: "number" }, waited ? duration(waited) : "") : null, h("td", { dir: "auto" }, [attempt.error, attempt.abandoned ? "its thread goes on" : null].filter(Boolean).join(" · ")));
     };
-    const head = ["#", "status", "took", "after a wait of", ""].map((text) => h("th", { scope: "col" }, text));
+    const head = ["#", "status", "took", ...(waits ? ["waited"] : []), ""].map((text) => h("th", { scope: "col" }, text));
     return this.#section("attempts", attempts.length === 1 ? "Attempt" : plural(attempts.length, "attempt"),
       h("div", { class: "sideways" }, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, shown.map(row)))));
   }

@@ -32,8 +32,6 @@ export class Player {
     this.speed = 1;
     this.el = el;
     this.abort = new AbortController();
-    // Notebooks have shortcuts for single keys, such as d d to delete a cell.
-    el.dataset.lmSuppressShortcuts = "true";
     this.host = h("div", { class: "orchkit-player" });
     this.shadow = this.host.attachShadow({ mode: "open" });
     this.shadow.append(h("style", {}, CSS));
@@ -42,8 +40,8 @@ export class Player {
     el.replaceChildren(this.host);
     this.stopTheme = followTheme(this.host, options.theme ?? null);
     this.listeners = new Map();
-    this.frameBox.addEventListener("keydown", (event) => this.#key(event));
-    if (options.global) document.addEventListener("keydown", (event) => this.#globalKey(event), { signal: this.abort.signal });
+    // Before anybody else: notebooks have shortcuts for single keys, such as d d to delete a cell.
+    window.addEventListener("keydown", (event) => this.#key(event), { capture: true, signal: this.abort.signal });
     this.open(film, options.position === "last" ? film.last : Math.min(options.position ?? 0, film.last));
   }
 
@@ -263,25 +261,19 @@ export class Player {
 
   // --- keys ----------------------------------------------------------------------------------
 
-  #globalKey(event) {
-    const target = event.composedPath()[0];
-    if (event.composedPath().includes(this.host) || target.closest?.("input, textarea, select, button, summary, a")) return;
-    this.#key(event);
-  }
-
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    const target = event.composedPath()[0];
-    const typing = target.matches?.("input[type=text], select, textarea");
-    if (typing) {
+    const path = event.composedPath();
+    const inside = path.includes(this.host);
+    if (!inside && !(this.options.global && !path[0].closest?.("input, textarea, select, button, summary, a"))) return;
+    if (event.key !== "Tab") event.stopPropagation();
+    if (inside && path[0].matches?.("input[type=text], select")) {
       if (event.key === "Escape") this.frameBox.focus({ preventScroll: true });
-      event.stopPropagation();
       return;
     }
-    const action = this.#keys(event, target)[event.key];
+    const action = this.#keys(event, path[0])[event.key];
     if (!action) return;
     event.preventDefault();
-    event.stopPropagation();
     action();
   }
 

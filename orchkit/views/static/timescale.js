@@ -1,7 +1,7 @@
 // From times to places on a line, with long times in which nothing happens drawn short.
 
 const SHARE_OF_A_GAP = 0.07;
-const MOST_IDLE = 0.6;
+const MOST_IDLE = 0.75;
 const MOST_GAPS = 24;
 
 /**

@@ -21,7 +21,13 @@ function node(value, open) {
   if (typeof value.$is === "string") return preview(value);
   const entries = Array.isArray(value) ? value.map((item, place) => [place, item]) : Object.entries(value);
   if (!entries.length) return h("span", { class: "nothing" }, Array.isArray(value) ? "[ ]" : "{ }");
+  if (Array.isArray(value) && isLine(value)) return h("span", { class: "inline" }, value.flatMap((item, place) => (place ? [", ", leaf(item)] : [leaf(item)])));
   return branch(entries, Array.isArray(value), open);
+}
+
+/** Whether a list fits on a line. */
+function isLine(value) {
+  return value.length <= 12 && value.every((item) => item === null || typeof item !== "object") && JSON.stringify(value).length <= 90;
 }
 
 function leaf(value) {
