@@ -6,7 +6,7 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no
 # The first of these that is new enough; `make test PYTHON=/path/to/python3.12` names another.
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
-.PHONY: help demo test lint bench lab clean
+.PHONY: help demo test lint bench lab clean chromium
 # Two pips at once in one environment would spoil it.
 .NOTPARALLEL:
 
@@ -21,12 +21,26 @@ help:
 demo: $(VENV)/ready-demo
 	@$(BIN)/orchkit demo
 
-test: $(VENV)/ready-test
+test: $(VENV)/ready-test chromium
 	@echo "==> tests"
 	@$(BIN)/python -m pytest -n 2
 	@echo "==> notebooks"
 	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 120 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+# Some tests drive JupyterLab in a real browser. Without one they are skipped, and with CI=true they fail.
+chromium:
+	@if [ -z "$$ORCHKIT_CHROMIUM" ] && ! command -v chromium >/dev/null 2>&1; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+			echo "==> installing chromium"; \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+				apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null || \
+				echo "chromium could not be installed: tests in a browser have to do without" >&2; \
+		else \
+			echo "chromium is missing: install it (apt-get install chromium), or say where a browser of" >&2; \
+			echo "its kind is (ORCHKIT_CHROMIUM=/path/to/it): tests in a browser have to do without" >&2; \
+		fi; \
+	fi
 
 lint: $(VENV)/ready-lint
 	@echo "==> ruff check"

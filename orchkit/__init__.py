@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchkit.model.display import use_views
 
@@ -289,6 +289,11 @@ if not TYPE_CHECKING:
         value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
         globals()[name] = value
         return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext orchkit``: the magics ``%orchkit``, ``%%orchkit_sql`` and ``%%step``."""
+    import_module("orchkit.cli.magics").load(shell)
 
 
 def __dir__() -> list[str]:

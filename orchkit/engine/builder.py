@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -24,7 +25,7 @@ from orchkit.engine.policyargs import (
 from orchkit.engine.references import fresh
 from orchkit.engine.validation import check_by_step
 from orchkit.errors import OrchkitError, Problem, WorkflowValidationError
-from orchkit.model.base import Record
+from orchkit.model.base import UNKNOWN_FIELD, Record
 from orchkit.model.policy import NO_POLICY, READERS, ReliabilityPolicy
 from orchkit.model.presets import as_policy
 from orchkit.model.workflow import Compensation, ErrorHandling, ExecutionMode, StepDefinition, Workflow
@@ -251,7 +252,7 @@ class WorkflowBuilder:
         self._settings["error_handling"] = strategy
         return self
 
-    def with_timeout(self, seconds: float) -> Self:
+    def with_timeout(self, seconds: float | str | timedelta) -> Self:
         """Limit the whole run to so many seconds."""
         self._settings["timeout"] = seconds
         return self
@@ -426,7 +427,10 @@ def _causes(error: ValidationError) -> list[str]:
     causes = []
     for detail in error.errors(include_url=False):
         path = ".".join(map(str, detail["loc"]))
-        message = str(detail["msg"])
+        message = str(detail["msg"]).removeprefix("Value error, ")
+        if detail["type"] == UNKNOWN_FIELD:
+            causes.append(message)
+            continue
         place = f"{path}: " if path else ""
         causes.append(f"{place}{message[:1].lower()}{message[1:]}, got {brief(detail['input'])}")
     return causes

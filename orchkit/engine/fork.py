@@ -45,9 +45,13 @@ class Fork:
 
     def record(self, recorder: RunRecorder, compiled: Compiled, options: RunOptions) -> None:
         """Put on the record where the run comes from, and what it shares."""
-        source = {"run_id": self.source.run_id, "from_step": list(self.from_steps)}
+        # All of it or nothing: cut off in between, it would go on as another fork than was asked for.
         with recorder.store.together():
-            recorder.run_started({**compiled.run_started(options, recorder), "forked_from": source})
+            self._record(recorder, compiled, options)
+
+    def _record(self, recorder: RunRecorder, compiled: Compiled, options: RunOptions) -> None:
+        source = {"run_id": self.source.run_id, "from_step": list(self.from_steps)}
+        recorder.run_started({**compiled.run_started(options, recorder), "forked_from": source})
         shared = [step_id for step_id in self.kept if step_id not in self.given]
         recorder.decided(
             None,

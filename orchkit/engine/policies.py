@@ -4,41 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from orchkit.errors import PolicyError
-from orchkit.model.base import Record
-from orchkit.model.policy import (
-    READERS,
-    BreakerPolicy,
-    BudgetPolicy,
-    BulkheadPolicy,
-    FallbackOption,
-    FaultPolicy,
-    HedgePolicy,
-    OperationPolicy,
-    RateLimitPolicy,
-    RetryPolicy,
-    TimeoutPolicy,
-)
+from orchkit.model.faults import faults_of, not_yaml
+from orchkit.model.policy import READERS, OperationPolicy
 from orchkit.model.presets import as_policy
-
-_MODELS: tuple[type[Record], ...] = (
-    OperationPolicy,
-    RetryPolicy,
-    BudgetPolicy,
-    TimeoutPolicy,
-    BreakerPolicy,
-    FallbackOption,
-    BulkheadPolicy,
-    RateLimitPolicy,
-    HedgePolicy,
-    FaultPolicy,
-)
+from orchkit.model.yamltext import load_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +33,7 @@ class PolicyEngine:
           default: {hooks: [metrics]}
           casefile.*: {timeout: 30, retry: {strategy: fixed, delay: 1, max_attempts: 3}}
           casefile.create: {hooks: [metrics, audit], breaker: casefiles, bulkhead: 10}
-      mail.*: {preset: gateway, retry: {max_attempts: 5}, fallback: {value: []}}
+          mail.*: {preset: gateway, retry: {delay: 2}, fallback: {value: []}}
 
     An operation is called ``domain.name`` when its method has a domain, else ``name``. ``hooks`` replaces
     the default list, which is ``metrics`` and ``session_lifecycle``.
@@ -105,20 +80,21 @@ class PolicyEngine:
         """All policies."""
         return tuple(self._policies.values())
 
-    def load(self, data: Mapping[str, Any]) -> None:
+    def load(self, data: object) -> None:
         """Add policies from a mapping ``{"policies": {pattern: fields}}``.
 
         Raises `PolicyError` naming the pattern and the field; nothing is added then.
         """
-        entries = data.get("policies")
+        entries = data.get("policies") if isinstance(data, Mapping) else None
         if not isinstance(entries, Mapping):
-            raise PolicyError("file", "expected a mapping under 'policies'")
+            found = f"found {_kinds(data)}"
+            raise PolicyError("file", f"expected a mapping under 'policies': {{pattern: fields}}; {found}")
         parsed = []
         for pattern, fields in entries.items():
             try:
                 parsed.append(_read(pattern, dict(fields or {})))
             except ValidationError as error:
-                raise PolicyError(repr(pattern), "; ".join(map(_said, error.errors()))) from error
+                raise PolicyError(repr(pattern), "; ".join(faults_of(error))) from error
             except TypeError as error:
                 raise PolicyError(repr(pattern), f"expected a mapping of fields: {error}") from error
             except ValueError as error:  # there is no such preset
@@ -141,11 +117,11 @@ class PolicyEngine:
         except OSError as error:
             raise PolicyError("file", f"cannot read {source}: {error.strerror or error}") from error
         try:
-            data = yaml.safe_load(text)
+            data = load_yaml(text)
         except yaml.YAMLError as error:
-            raise PolicyError("file", f"not YAML: {error}") from error
+            raise PolicyError("file", str(not_yaml(error))) from error
         engine = cls()
-        engine.load(data if isinstance(data, Mapping) else {})
+        engine.load(data)
         return engine
 
     @classmethod
@@ -170,11 +146,13 @@ def _read(pattern: str, fields: dict[str, Any]) -> OperationPolicy:
     return OperationPolicy.model_validate({**fields, **parts, "pattern": pattern})
 
 
-def _said(error: Any) -> str:
-    """One mistake of a policy: the field, what is wrong, and the name that was probably meant."""
-    path = ".".join(map(str, error["loc"])) or "it"
-    if error["type"] != "extra_forbidden":
-        return f"{path} is {error['input']!r}: {error['msg']}"
-    known = {"preset", *(name for model in _MODELS for name in model.model_fields)}
-    near = get_close_matches(str(error["loc"][-1]), known, n=1)
-    return f"{path}: no such field" + (f" (did you mean {near[0]!r}?)" if near else "")
+def _kinds(data: object) -> str:
+    """What was found instead of policies."""
+    if isinstance(data, Mapping):
+        held = data.get("policies")
+        return (
+            f"a {type(held).__name__}"
+            if "policies" in data
+            else f"only {', '.join(map(repr, data)) or 'nothing'}"
+        )
+    return "nothing" if data is None else f"a {type(data).__name__}"

@@ -10,6 +10,8 @@ from functools import cache, partial, wraps
 from random import Random
 from typing import Any, Protocol, TypeVar, Unpack
 
+from pydantic import ValidationError
+
 from orchkit.clock import SystemClock
 from orchkit.engine.callrecord import Unrecorded, alone, inside
 from orchkit.engine.dispatch import Orchestrator, orchestrator_of
@@ -19,6 +21,7 @@ from orchkit.engine.recorder import StepScope, current_scope
 from orchkit.engine.substitutes import tools_of
 from orchkit.errors import PolicyError
 from orchkit.executors.body import Bodies
+from orchkit.model.faults import faults_of
 from orchkit.model.policy import NO_POLICY, ReliabilityPolicy
 from orchkit.model.presets import as_policy
 from orchkit.model.request import Durability
@@ -104,6 +107,8 @@ def _read(policy: Any, parts: Mapping[str, Any]) -> ReliabilityPolicy:
     given = {name: part for name, part in parts.items() if part is not None}
     try:
         whole = (as_policy(policy) or NO_POLICY).but(**given)
+    except ValidationError as error:
+        raise PolicyError("reliable", "; ".join(faults_of(error))) from error
     except ValueError as error:
         raise PolicyError("reliable", str(error)) from error
     if not whole.parts:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+UNKNOWN_FIELD = "extra_forbidden"
+"""The type of the error for a field that a record does not know; its ``ctx`` has a ``hint``."""
 
 
 class Record(BaseModel):
@@ -13,6 +21,28 @@ class Record(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
     )
+    also_read: ClassVar[tuple[str, ...]] = ()
+    """Names that may be written although they are no fields."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _hinting(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """An unknown field comes with the name that was probably meant."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            if not any(_is_plain(detail) for detail in details):
+                raise
+            lines = [_line(detail, cls._hint(str(detail["loc"][-1]))) for detail in details]
+            raise ValidationError.from_exception_data(error.title, lines) from None
+
+    @classmethod
+    def _hint(cls, name: str) -> str:
+        aliases = (getattr(info.validation_alias, "choices", ()) for info in cls.model_fields.values())
+        names = [*cls.model_fields, *cls.also_read, *(str(name) for choices in aliases for name in choices)]
+        near = get_close_matches(name, names, n=1)
+        return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cls.model_fields)}"
 
     def __copy__(self) -> Self:
         """A copy without what was worked out of the fields and kept: `model_copy` may change them."""
@@ -20,3 +50,18 @@ class Record(BaseModel):
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
         return copied
+
+
+def _is_plain(detail: ErrorDetails) -> bool:
+    """Whether it is about an unknown field and has no hint: that of a record inside has one already."""
+    return detail["type"] == UNKNOWN_FIELD and "ctx" not in detail
+
+
+def _line(detail: ErrorDetails, hint: str) -> InitErrorDetails:
+    """The same error, in words of ours where it is about an unknown field."""
+    message, context = detail["msg"], detail.get("ctx")
+    if _is_plain(detail):
+        message, context = "no such field {name}, {hint}", {"name": repr(detail["loc"][-1]), "hint": hint}
+    # What is no template stays as it is: only names of the context are filled in, and that is done.
+    kind = PydanticCustomError(detail["type"], message, context)
+    return InitErrorDetails(type=kind, loc=detail["loc"], input=detail["input"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
@@ -156,6 +156,7 @@ NO_POLICY = ReliabilityPolicy()
 class OperationPolicy(ReliabilityPolicy):
     """The policy of the operations whose name matches ``pattern``."""
 
+    also_read: ClassVar[tuple[str, ...]] = ("preset",)
     pattern: str = "default"
     """An exact operation name, a prefix pattern such as ``casefile.*``, or ``default``."""
     hooks: tuple[str, ...] = ("metrics", "session_lifecycle")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from orchkit.errors import Problem
+from orchkit.errors import Problem, WorkflowValidationError
 from orchkit.ids import new_id
 from orchkit.model.base import Record
 from orchkit.model.brief import brief_name
 from orchkit.model.display import Displayable
+from orchkit.model.faults import not_yaml, problems_of
 from orchkit.model.policy import (
     NO_POLICY,
     READERS,
@@ -30,6 +31,7 @@ from orchkit.model.policy import (
 )
 from orchkit.model.presets import as_policy
 from orchkit.model.span import Seconds
+from orchkit.model.yamltext import load_yaml
 
 ExecutionMode = Literal["sequential", "parallel", "dag"]
 ErrorHandling = Literal["stop_on_failure", "continue_on_failure"]
@@ -53,6 +55,7 @@ class Compensation(Record):
 class StepDefinition(Record):
     """One step: what it calls, with which parameters, after which steps, under which policy."""
 
+    also_read: ClassVar[tuple[str, ...]] = ("policy",)
     step_id: str = Field(validation_alias=AliasChoices("step_id", "id"))
     tool_name: str = Field(default="", validation_alias=AliasChoices("tool_name", "tool"))
     """A tool or method name, or ``package.module:function``; empty for a sub-workflow."""
@@ -173,8 +176,9 @@ class Workflow(Record, Displayable):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` wrote. Raises `pydantic.ValidationError` with the path of each fault."""
-        return cls.model_validate_json(text)
+        """Read what `to_json` wrote. Raises `WorkflowValidationError` with the line of each fault."""
+        whole = text if isinstance(text, str) else text.decode("utf-8", errors="replace")
+        return cls._read(partial(cls.model_validate_json, text), None, whole)
 
     def to_dict(self) -> dict[str, Any]:
         """The definition as plain Python values; fields at their default are left out."""
@@ -193,8 +197,8 @@ class Workflow(Record, Displayable):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` gave."""
-        return cls.model_validate(data)
+        """Read what `to_dict` gave. Raises `WorkflowValidationError` with all faults."""
+        return cls._read(partial(cls.model_validate, data), data)
 
     def to_yaml(self) -> str:
         """The definition as YAML."""
@@ -206,17 +210,40 @@ class Workflow(Record, Displayable):
 
     @classmethod
     def from_yaml(cls, text: str) -> Self:
-        """Read YAML; ``id``, ``tool``, ``params`` and ``retry`` are accepted as short names."""
+        """Read YAML; ``id``, ``tool``, ``params`` and ``retry`` are accepted as short names.
+
+        Raises `WorkflowValidationError` with the line of each fault.
+        """
         import yaml
 
-        return cls.model_validate(yaml.safe_load(text))
+        try:
+            data = load_yaml(text)
+        except yaml.YAMLError as error:
+            raise WorkflowValidationError("text", [not_yaml(error)]) from error
+        return cls._read(partial(cls.model_validate, data), data, text)
+
+    @classmethod
+    def _read(cls, read: Callable[[], Self], data: Any, text: str | None = None) -> Self:
+        try:
+            return read()
+        except ValidationError as error:
+            name = data.get("name") if isinstance(data, Mapping) else None
+            problems = problems_of(error, text, data)
+            raise WorkflowValidationError(str(name or "text"), problems) from error
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """Read a ``.json``, ``.yaml`` or ``.yml`` file."""
+        """Read a ``.json``, ``.yaml`` or ``.yml`` file.
+
+        Raises `WorkflowValidationError` with the line of each fault; `OSError` and `UnicodeDecodeError` when
+        the file cannot be read.
+        """
         path = Path(path)
         text = path.read_text(encoding="utf-8")
-        return cls.from_json(text) if path.suffix == ".json" else cls.from_yaml(text)
+        try:
+            return cls.from_json(text) if path.suffix == ".json" else cls.from_yaml(text)
+        except WorkflowValidationError as error:
+            raise WorkflowValidationError(path.name, error.problems) from error.__cause__
 
 
 def _without_ids(definition: dict[str, Any]) -> dict[str, Any]:

@@ -47,8 +47,11 @@ _PAGE = """<!DOCTYPE html>
 </style>
 </head>
 <body>
-<main id="orchkit">
+<main>
+<h1 class="unseen">{title}</h1>
+<div id="orchkit">
 {still}
+</div>
 </main>
 <footer>{foot}</footer>
 <script type="application/json" id="orchkit-films">{films}</script>

@@ -8,9 +8,9 @@ import pytest
 
 from orchkit.cli.definition import FaultyFileError, read_definition
 from orchkit.cli.failure import UsageError, exit_code
-from orchkit.cli.lines import Lines
 from orchkit.cli.modules import import_modules
 from orchkit.errors import WorkflowValidationError
+from orchkit.model.lines import Lines
 from orchkit.model.workflow import Workflow
 
 GOOD = """
@@ -109,7 +109,7 @@ def test_all_faults_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> Non
         (
             "f.yaml",
             "name: x\nsteps: [{id: a, timeout: many}]\n",
-            "line 2, step 'a': timeout is a mapping of fields, not a str",
+            "line 2, step 'a': timeout.attempt is 'many': no such span of time: write seconds",
         ),
     ],
 )

@@ -163,11 +163,14 @@ def test_items_of_a_map_have_policies_too(builder: WorkflowBuilder) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"breaker": {"failure_treshold": 3}}, ["breaker: failure_treshold", "extra inputs"]),
+        (
+            {"breaker": {"failure_treshold": 3}},
+            ["breaker: no such field 'failure_treshold'", "did you mean 'failure_threshold'"],
+        ),
         ({"breaker": {"failure_rate": 50}}, ["breaker: failure_rate", "less than or equal to 1"]),
         ({"bulkhead": 0}, ["bulkhead: max_concurrent"]),
         ({"rate_limit": "fast"}, ["rate_limit: no such rate: write '10/s'", "'fast'"]),
-        ({"fallback": {"vlaue": 1}}, ["fallback: chain.0.vlaue"]),
+        ({"fallback": {"vlaue": 1}}, ["fallback: no such field 'vlaue', did you mean 'value'?"]),
         ({"fallback": "chached"}, ["fallback unknown tool or method 'chached'", "write {'value': …}"]),
         ({"fallback": "nothing"}, ["fallback 'nothing' cannot be given the parameters of its step", "'url'"]),
         ({"fallback": {"tool": "cached", "params": {}}}, ["fallback parameter 'url': missing"]),
@@ -184,7 +187,7 @@ def test_items_of_a_map_have_policies_too(builder: WorkflowBuilder) -> None:
         ({"faults": {"rate": 1, "error": "NoSuchError"}}, ["faults error", "NoSuchError"]),
         ({"hedge": 1}, ["hedge: 'fetch' is not declared idempotent", "idempotent=True"]),
         ({"policy": "gatewya"}, ["policy: no policy is called 'gatewya': did you mean 'gateway'?"]),
-        ({"policy": {"retries": 3}}, ["policy: retries"]),
+        ({"policy": {"retries": 3}}, ["policy: no such field 'retries', did you mean 'retry'?"]),
         ({"policy": "gateway", "retry": {"max_attempts": 0}}, ["retry", "max_attempts"]),
     ],
     ids=str,

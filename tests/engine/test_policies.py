@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -98,6 +99,11 @@ def test_policies_from_a_file(tmp_path: Path) -> None:
         ("- a\n- b", ["file", "'policies'"]),
         ("\n", ["file", "'policies'"]),
         ("policies: {a: [", ["file", "not YAML"]),
+        (
+            "policies:\n  a: {retry: 3}\n  a: {retry: 4}",
+            ["file", "line 3", "'a' stands twice, also in line 2"],
+        ),
+        ("policies: {shop.*: {prest: gateway}}", ["shop.*", "no field 'prest'", "did you mean 'preset'?"]),
     ],
 )
 def test_a_mistake_in_a_text_is_named(text: str, parts: list[str]) -> None:
@@ -135,3 +141,21 @@ def test_a_policy_of_a_domain_holds_for_its_methods(make_lab: Any) -> None:
     flow = lab.flow().with_error_handling("continue_on_failure").add_step("inside").add_step("outside")
     result = lab.execute(flow)
     assert (result.steps["inside"].status, result.steps["outside"].status) == ("failed", "success")
+
+
+def test_the_example_in_the_help_is_one() -> None:
+    """What `help(PolicyEngine)` shows can be read, and every policy in it works."""
+    text = dedent((PolicyEngine.__doc__ or "").split("form::\n")[1].split("An operation is")[0])
+    engine = PolicyEngine.from_yaml(text)
+    mail = engine.get_policy("mail.send").retry
+    assert mail is not None
+    assert (mail.delay, mail.strategy) == (2, "fixed")
+    assert engine.get_policy("casefile.create").hooks == ("metrics", "audit")
+    assert [policy.warnings() for policy in engine.policies] == [[]] * 4
+
+
+@pytest.mark.parametrize("source", [[1], {"shop.*": {"retry": 3}}, 7])
+def test_what_are_no_policies_is_refused(source: Any) -> None:
+    """The error says which form they have, and what was found."""
+    with pytest.raises(PolicyError, match=r"expected a mapping under 'policies'.*found"):
+        PolicyEngine.of(source)

@@ -68,7 +68,7 @@ def test_policies_are_taken_in_every_form(tmp_path: Path) -> None:
     [
         (
             {"policies": {"add": {"timeot": 2}}},
-            r"policy 'add': timeot: no such field \(did you mean 'timeout'\?\)",
+            r"policy 'add': there is no field 'timeot' \(did you mean 'timeout'\?\)",
         ),
         ({"policies": {"add": {"retry": {"max_attempts": 0}}}}, "retry.max_attempts is 0"),
         ({"policies": {"a*": {}}}, "only a trailing"),

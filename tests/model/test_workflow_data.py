@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from orchkit.errors import WorkflowValidationError
 from orchkit.model.policy import OperationPolicy, RetryPolicy, TimeoutPolicy, as_retry, as_timeout
 from orchkit.model.workflow import Compensation, StepDefinition, Workflow
 
@@ -92,7 +93,7 @@ def test_files_are_read_by_their_ending(tmp_path: Path) -> None:
 )
 def test_a_wrong_field_is_named(data: dict[str, Any], where: str) -> None:
     """Unknown fields and impossible values are refused by name, not ignored."""
-    with pytest.raises(ValidationError, match=where):
+    with pytest.raises(WorkflowValidationError, match=where):
         Workflow.from_dict(data)
 
 
@@ -190,3 +191,61 @@ def test_what_is_worked_out_of_a_record_does_not_outlive_its_fields() -> None:
     assert changed.reliability.retry is None
     assert step == same
     assert "reliability" not in step.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "wf.yaml",
+            "line 1: a definition is a mapping of fields, not a str (read a file with from_file('wf.yaml'))",
+        ),
+        ("name: [", "line 1, column 8: this is not YAML"),
+        ("name: w\nname: x", "line 2, column 1: this is not YAML: 'name' stands twice, also in line 1"),
+        (
+            "name: w\nsteps:\n  - {id: a, tol: t}",
+            "line 3, step 'a': there is no field 'tol' (did you mean 'tool'?)",
+        ),
+        (
+            "name: w\nsteps:\n  - {id: a, tool: t, retry: {attempts: 3}}",
+            "line 3, step 'a': there is no field 'retry.attempts' (did you mean 'max_attempts'?)",
+        ),
+    ],
+)
+def test_a_fault_of_a_text_is_told_with_its_line(text: str, fault: str) -> None:
+    """Also in Python, as an error of orchkit: what is no YAML, a key that stands twice, an unknown field."""
+    with pytest.raises(WorkflowValidationError) as caught:
+        Workflow.from_yaml(text)
+    assert str(caught.value.problems[0]).startswith(fault)
+
+
+def test_a_fault_of_data_and_of_a_file_is_told_with_its_step(tmp_path: Path) -> None:
+    """Plain data has no lines; a file gives its name."""
+    data = {"name": "w", "steps": [{"id": "a", "tol": "t"}]}
+    with pytest.raises(
+        WorkflowValidationError, match=r"workflow 'w'.*\n  - step 'a': there is no field 'tol'"
+    ):
+        Workflow.from_dict(data)
+    (tmp_path / "w.json").write_text('{"name": "w",\n "tool": 3}', encoding="utf-8")
+    with pytest.raises(WorkflowValidationError, match=r"'w.json'.*\n  - line 2: there is no field 'tool'"):
+        Workflow.from_file(tmp_path / "w.json")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: RetryPolicy(dealy=3), "no such field 'dealy', did you mean 'delay'?"),  # type: ignore[call-arg]
+        (lambda: as_retry({"attempts": 3}), "no such field 'attempts', did you mean 'max_attempts'?"),
+        (
+            lambda: StepDefinition.model_validate({"id": "a", "polcy": 3}),
+            "no such field 'polcy', did you mean 'policy'?",
+        ),
+        (lambda: TimeoutPolicy.model_validate({"xyz": 3}), "no such field 'xyz', there are attempt, total"),
+        (lambda: Workflow.model_validate({"name": "{name}", "x{y}": 1}), "no such field 'x{y}'"),
+    ],
+)
+def test_an_unknown_field_comes_with_the_one_that_was_meant(make: Any, said: str) -> None:
+    """Everywhere where a record is made, also inside of others; else with all that there are."""
+    with pytest.raises(ValidationError) as caught:
+        make()
+    assert said in str(caught.value)

@@ -37,7 +37,7 @@ export class Inspector {
     if (delta.decision) parts.push(this.#decision(delta.decision, frame));
     if (delta.evidence) parts.push(this.#evidence(delta.evidence, true));
     const changes = this.#changes(frame, delta);
-    if (changes.length) parts.push(h("section", { class: "changes" }, h("h4", {}, "What changed"), changes));
+    if (changes.length) parts.push(h("section", { class: "changes" }, h("h3", { class: "small" }, "What changed"), changes));
     return parts;
   }
 
@@ -95,20 +95,20 @@ export class Inspector {
     const inputs = this.film.value(decision.input_data);
     const output = this.film.value(decision.output_data);
     return h("section", { class: "card decision" },
-      h("h4", {}, h("span", { class: "kind" }, decision.origin === "engine" ? "Decision of the engine" : "Decision of the step"),
+      h("h3", { class: "small" }, h("span", { class: "kind" }, decision.origin === "engine" ? "Decision of the engine" : "Decision of the step"),
         decision.duration_ms !== undefined ? h("span", { class: "muted" }, ` in ${duration(decision.duration_ms * 1000)}`) : null),
       h("p", { class: "verdict", dir: "auto" }, h("span", { class: "point" }, decision.point), " → ", h("b", {}, decision.decision)),
       decision.rationale ? h("p", { class: "why", dir: "auto" }, decision.rationale) : null,
       Array.isArray(alternatives) && alternatives.length ? this.#alternatives(alternatives, decision.decision) : null,
-      inputs ? h("div", { class: "part" }, h("h5", {}, "Based on"), operands(inputs)) : null,
-      output ? h("div", { class: "part" }, h("h5", {}, "Came of it"), valueView(output)) : null,
-      decision.evidence ? h("div", { class: "part" }, h("h5", {}, "Supported by"), decision.evidence.map((id) => this.#support(id, frame))) : null);
+      inputs ? h("div", { class: "part" }, h("h4", {}, "Based on"), operands(inputs)) : null,
+      output ? h("div", { class: "part" }, h("h4", {}, "Came of it"), valueView(output)) : null,
+      decision.evidence ? h("div", { class: "part" }, h("h4", {}, "Supported by"), decision.evidence.map((id) => this.#support(id, frame))) : null);
   }
 
   #alternatives(alternatives, taken) {
     const texts = alternatives.slice(0, MOST_ROWS).map((one) => gist(one, 120));
     const others = texts.filter((text) => text !== taken);
-    return h("div", { class: "part" }, h("h5", {}, "Instead of"),
+    return h("div", { class: "part" }, h("h4", {}, "Instead of"),
       others.length ? h("ul", { class: "options" }, others.map((text) => h("li", { dir: "auto" }, text))) : h("p", { class: "note" }, "nothing else was named"));
   }
 
@@ -121,10 +121,10 @@ export class Inspector {
     const title = h("span", { class: "verdict", dir: "auto" }, h("b", {}, evidence.type), evidence.source ? h("span", { class: "muted" }, ` from ${evidence.source}`) : null, confidence(evidence.confidence_score));
     const body = [
       valueView(this.film.value(evidence.data)),
-      evidence.metadata !== undefined ? h("div", { class: "part" }, h("h5", {}, "More about it"), valueView(this.film.value(evidence.metadata))) : null,
+      evidence.metadata !== undefined ? h("div", { class: "part" }, h("h4", {}, "More about it"), valueView(this.film.value(evidence.metadata))) : null,
       evidence.hash ? h("p", { class: "note", title: evidence.hash }, `SHA-256 ${evidence.hash.slice(0, 12)}…`) : null,
     ].filter(Boolean);
-    if (open) return h("section", { class: "card evidence" }, h("h4", {}, h("span", { class: "kind" }, "Evidence")), title, h("div", { class: "part" }, body));
+    if (open) return h("section", { class: "card evidence" }, h("h3", { class: "small" }, h("span", { class: "kind" }, "Evidence")), title, h("div", { class: "part" }, body));
     return h("details", { class: "support" }, h("summary", {}, title), body);
   }
 
@@ -193,7 +193,7 @@ export class Inspector {
         h("td", { class: "number" }, attempt.finished_us !== null ? duration(attempt.finished_us - attempt.started_us) : ""),
         waits ? h("td", { class: "number" }, waited ? duration(waited) : "") : null, h("td", { dir: "auto" }, [attempt.error, attempt.abandoned ? "its thread goes on" : null].filter(Boolean).join(" · ")));
     };
-    const head = ["#", "status", "took", ...(waits ? ["waited"] : []), ""].map((text) => h("th", { scope: "col" }, text));
+    const head = ["#", "status", "took", ...(waits ? ["waited"] : []), "error"].map((text) => h("th", { scope: "col" }, text));
     return this.#section("attempts", attempts.length === 1 ? "Attempt" : plural(attempts.length, "attempt"),
       h("div", { class: "sideways" }, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, shown.map(row)))));
   }
@@ -245,7 +245,7 @@ export class Inspector {
 
   /** A part that stays as it was left: open, or folded away. */
   #section(key, title, ...body) {
-    const part = h("details", { class: "section" }, h("summary", {}, h("h4", {}, title)), ...body);
+    const part = h("details", { class: "section" }, h("summary", {}, h("h4", { class: "name" }, title)), ...body);
     part.open = !this.closed.has(key);
     part.addEventListener("toggle", () => (part.open ? this.closed.delete(key) : this.closed.add(key)));
     return part;

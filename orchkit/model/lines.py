@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     import yaml
@@ -22,7 +22,7 @@ class StepPlace(NamedTuple):
 
 
 class Lines:
-    """The lines of a YAML or JSON text (for this purpose JSON is YAML); empty when it is neither."""
+    """The places in a YAML or JSON text (for this purpose JSON is YAML); empty when it is neither."""
 
     def __init__(self, text: str) -> None:
         import yaml
@@ -32,6 +32,15 @@ class Lines:
         except yaml.YAMLError:
             root = None
         self._found = {place: (line, value) for place, line, value in _walk(root, ())} if root else {}
+
+    @classmethod
+    def of(cls, data: Any) -> Self:
+        """The same without a text: everything is in line 1."""
+        lines = cls("")
+        lines._found = {
+            place: (1, value if isinstance(value, str) else "") for place, value in _inside(data, ())
+        }
+        return lines
 
     def line(self, place: Place) -> int:
         """The line of what is at a place, or else of what is nearest around it."""
@@ -48,6 +57,18 @@ class Lines:
                 named = [found[1] for found in ids if found is not None]
                 return StepPlace(repr(named[0]) if named else f"number {number + 1}", depth)
         return None
+
+
+def _inside(data: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    """Every value in plain data, with its place."""
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(data, Mapping):
+        children = data.items()
+    elif isinstance(data, list | tuple):
+        children = enumerate(data)
+    for part, child in children:
+        yield (*place, part), child
+        yield from _inside(child, (*place, part))
 
 
 def _walk(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int, str]]:
