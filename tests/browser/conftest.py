@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 SHOTS = Path(__file__).with_name("shots")
 
 # The notebook in the page, and what there is to be asked of it.
@@ -218,6 +218,18 @@ class Notebook:
         """Keep a picture of the page, or of a part of it, for people to look at."""
         SHOTS.mkdir(exist_ok=True)
         (locator or self.page).screenshot(path=str(SHOTS / f"{name}.png"))
+
+    def barriers(self, selector: str) -> list[str]:
+        """What axe-core finds in a part of the page: violations that are serious or critical."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.page, context=selector).response["violations"]
+        return [
+            f"{one['id']}: {node['html'][:200]}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+            for node in one["nodes"]
+        ]
 
     def shut_down(self) -> None:
         """End the kernel."""

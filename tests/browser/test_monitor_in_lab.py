@@ -79,6 +79,7 @@ def test_a_run_is_watched_and_stays_in_the_saved_notebook(notebook: Callable[...
     book.theme("Dark")
     monitor.locator("#step_close.status_running").wait_for()
     book.shot("monitor_dark", output)
+    assert book.barriers(".orchkit-monitor") == []
     book.theme("Light")
     (lab.root / "closed").touch()
     output.locator("img[alt*=success]").wait_for()
@@ -137,6 +138,7 @@ def test_a_run_is_led_step_by_step(notebook: Callable[..., Any], lab: Any) -> No
     held.get_by_role("button", name="Retry with these").click()
     held.get_by_text("This is no JSON").wait_for()
     book.shot("stepper_held", book.output(1))
+    assert book.barriers(".orchkit-monitor") == []
     area.fill('{"to": "the shop"}')
     held.get_by_role("button", name="Retry with these").click()
     hand.get_by_role("button", name="Step close").wait_for()
@@ -146,3 +148,73 @@ def test_a_run_is_led_step_by_step(notebook: Callable[..., Any], lab: Any) -> No
     told, result = book.output(2).inner_text().strip().rsplit("]] ", 1)
     assert json.loads(told + "]]") == [["send", "edit"], ["send", "retry"]]
     assert result == "4 TO THE SHOP"
+
+
+MUCH = """
+def item(x: int) -> int:
+    if x > 2:
+        signal("fetched")
+    return x
+
+def call(x: int) -> int:
+    if len(calls) < 3:
+        calls.append(x)
+        raise ConnectionError("no answer")
+    return x
+
+inner = kit.workflow("Check").add_step(item, {"x": 1}, step_id="weigh").add_step(
+    close, {"receipt": "a"}, step_id="stamp").build()
+much = (kit.workflow("Depot").with_execution_mode("dag")
+    .add_map(item, [1, 2, 3, 4, 5], {"x": "${item}"}, step_id="parcels")
+    .add_workflow(inner, step_id="check")
+    .add_step(call, {"x": 1}, step_id="call", breaker={"failure_threshold": 1, "reset_timeout": 600},
+              retry={"max_attempts": 9, "delay": 300, "jitter": "none"})
+    .add_step(call, {"x": 1}, step_id="late", depends_on=["parcels", "check"],
+              when="${steps.call} > 0")
+    .build())
+"""
+
+
+def test_maps_sub_workflows_and_breakers_are_watched(notebook: Callable[..., Any], lab: Any) -> None:
+    """How many items are done, what goes on inside, and that a breaker has opened."""
+    book = notebook(setup(), MUCH, "handle = kit.start(much)\nhandle")
+    for index in range(3):
+        book.run(index)
+    monitor = book.output(2).locator(".monitor")
+    monitor.locator(".doing", has_text="2/5").wait_for()
+    monitor.locator(".doing", has_text="check › stamp").wait_for()
+    monitor.locator(".lamp.open", has_text="call: open").wait_for()
+    monitor.locator("#cluster_step_check.status_running").wait_for()
+    book.shot("monitor_much", book.output(2))
+    monitor.get_by_role("button", name="Cancel").click()
+    (lab.root / "fetched").touch()
+    (lab.root / "closed").touch()
+    book.output(2).locator("img[alt*=cancelled]").wait_for()
+
+
+def test_a_run_that_a_cell_waits_for_is_cancelled_by_an_interrupt(notebook: Callable[..., Any]) -> None:
+    """The kernel is busy and cannot hear a button: interrupting it cancels the run, which is on record."""
+    book = notebook(setup(), "print('begun')\nkit.run(flow)", "print(kit.last.status)")
+    book.run(0)
+    book.run(1, wait=False)
+    book.output(1).get_by_text("begun").wait_for()
+    book.interrupt()
+    book.output(1).get_by_text("KeyboardInterrupt").first.wait_for()
+    book.run(2)
+    assert book.output(2).inner_text().strip() == "cancelled"
+
+
+def test_a_page_that_is_loaded_anew_shows_the_run_on(notebook: Callable[..., Any], lab: Any) -> None:
+    """The widget asks for all of it; when the run ends the new page sees its card."""
+    book = notebook(setup(), "handle = kit.start(flow)\nhandle")
+    book.run(0)
+    book.run(1)
+    book.output(1).locator(".doing", has_text="part 4 of 4").wait_for()
+    book.save()
+    book.reload()
+    monitor = book.output(1).locator(".monitor")
+    monitor.locator(".doing", has_text="part 4 of 4").wait_for()
+    monitor.locator("svg.orchkit_dag .status_running").wait_for()
+    for name in ("fetched", "closed"):
+        (lab.root / name).touch()
+    book.output(1).locator("img[alt*=success]").wait_for()
