@@ -97,7 +97,7 @@ def told(folder: Path) -> list[str]:
 
 def until(condition: Callable[[], object]) -> None:
     """Wait for what other processes do."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -120,12 +120,19 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     yield begin
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 def said(process: Any) -> str:
     """What it says at its end."""
-    return str(process.communicate(timeout=60)[0]).strip()
+    # Not `communicate`, which knows nothing of what came in together with "ready".
+    process.stdin.close()
+    text = process.stdout.read()
+    process.wait(60)
+    return str(text).strip()
 
 
 def test_processes_race_for_keys(start: Any, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-PAIRS = 25
+PAIRS = 15
 """How many pairs (cut off, and cut off again after having been resumed) are tried per mode."""
 
 

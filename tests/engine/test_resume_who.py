@@ -87,7 +87,7 @@ def told(folder: Path) -> list[str]:
     return [line.split()[0] for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
     """Wait for what other processes do."""
     end = time.monotonic() + seconds
     while not condition():
@@ -101,15 +101,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(script: str, *args: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", script, str(tmp_path), *args]
         pipe = subprocess.PIPE
+        command = [sys.executable, "-c", script, str(tmp_path), *args]
         started.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
         return started[-1]
 
     yield begin
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 @pytest.fixture
@@ -118,6 +121,14 @@ def begun(tmp_path: Path, start: Callable[..., Any]) -> Any:
     process = start(RUN)
     until(lambda: "second" in told(tmp_path))
     return process
+
+
+def said(process: Any) -> str:
+    """What it says at its end."""
+    process.stdin.close()
+    text = process.stdout.read()
+    process.wait(60)
+    return str(text).strip()
 
 
 def only_run(kit: Any) -> str:
@@ -165,8 +176,8 @@ def test_of_several_processes_one_resumes(kit: Any, begun: Any, start: Any, tmp_
         other.stdin.flush()
     until(lambda: told(tmp_path).count("refused") == 3)
     (tmp_path / "go").touch()
-    said = sorted(other.communicate(timeout=60)[0].strip() for other in others)
-    assert said == [f"RunInProgressError {run_id}"] * 3 + ["success"]
+    outcomes = sorted(said(other) for other in others)
+    assert outcomes == [f"RunInProgressError {run_id}"] * 3 + ["success"]
     assert [line for line in told(tmp_path) if line != "refused"] == ["first", "second", "second"]
 
 
@@ -190,8 +201,8 @@ def test_of_several_processes_one_resumes_a_run_that_is_soon_over(
     for other in others:
         other.stdin.write("\n")
         other.stdin.flush()
-    said = {other.communicate(timeout=60)[0].strip() for other in others}
-    assert said in ({"success"}, {"success", f"RunInProgressError {run_id}"})
+    outcomes = {said(other) for other in others}
+    assert outcomes in ({"success"}, {"success", f"RunInProgressError {run_id}"})
     assert [line for line in told(tmp_path) if line != "refused"] == ["first", "second", "second"]
 
 
