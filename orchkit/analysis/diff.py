@@ -90,6 +90,14 @@ class Diff:
         return [*_given(self), *along, *_ended(self.a.state, self.b.state)]
 
     @cached_property
+    def changed(self) -> Mapping[Path, list[Change]]:
+        """The same by step."""
+        found: dict[Path, list[Change]] = {}
+        for one in self.changes:
+            found.setdefault(one.path, []).append(one)
+        return found
+
+    @cached_property
     def divergences(self) -> Sequence[Divergence]:
         """The same by step and cause, without what only cost more."""
         groups = groupby(self.changes, lambda change: (change.path, change.cause))

@@ -153,7 +153,7 @@ def because(diff: Diff, pair: DecisionPair) -> str:
     found = list(differences(_inputs(pair.a), _inputs(pair.b)))
     if found:
         return f"because {_were('input ', found)}"
-    given = [one for one in diff.changes if one.path == pair.path and one.cause == "parameters"]
+    given = [one for one in diff.changed.get(pair.path, ()) if one.cause == "parameters"]
     if given:
         return f"because {_were('parameter ', [_plain(one) for one in given])}"
     if "code" in diff.differing.get(pair.path, ()):
