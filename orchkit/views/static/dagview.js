@@ -101,7 +101,7 @@ export class DagView {
   // --- a frame -------------------------------------------------------------------------------
 
   /** Show what was so after a frame; `current` is the step of the frame, `picked` the one looked at. */
-  show(frame, { current = null, picked = null, follow = true } = {}) {
+  show(frame, { current = null, picked = null } = {}) {
     for (const [id, part] of this.parts) {
       const look = part.paths.length > 1 ? this.#groupLook(part, frame) : this.#look(part.paths[0], frame);
       const marks = `${id === this.#elementOf(current)}${id === this.#elementOf(picked)}`;
@@ -113,7 +113,7 @@ export class DagView {
       part.element.classList.toggle("picked", id === this.#elementOf(picked));
     }
     for (const edge of this.edges ?? []) this.#drawEdge(edge, frame);
-    if (follow) this.#follow(this.#elementOf(picked ?? current));
+    this.followed = this.#elementOf(picked ?? current);
   }
 
   /** The element of a step: items of maps are in that of their map. */
@@ -244,9 +244,9 @@ export class DagView {
     this.svg.style.height = "auto";
   }
 
-  /** Bring the node into view when it is out of it. */
-  #follow(id) {
-    const part = id ? this.parts.get(id) : null;
+  /** Bring the node that is looked at into view when it is out of it; asks for the layout, so it comes last. */
+  follow() {
+    const part = this.followed ? this.parts.get(this.followed) : null;
     if (!part?.box) return;
     const [outer, inner] = [this.scroller.getBoundingClientRect(), part.box.getBoundingClientRect()];
     const dx = beyond(inner.left, inner.right, outer.left + 12, outer.right - 12);

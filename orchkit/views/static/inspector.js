@@ -17,15 +17,19 @@ export class Inspector {
   constructor(film, { onSeek = () => {}, onPick = () => {}, onEnter = () => {} } = {}) {
     Object.assign(this, { film, onSeek, onPick, onEnter });
     this.closed = new Set(["context", "story", "evidence", "decisions"]);
+    this.top = 0;
     this.el = h("div", { class: "inspector", tabindex: "0", role: "region", "aria-label": "What is known at this position" });
+    this.el.addEventListener("scroll", () => { this.top = this.el.scrollTop; }, { passive: true });
   }
 
   show(frame, { picked = null } = {}) {
     const event = this.film.frames[frame];
     const step = picked ?? event.step ?? null;
-    const top = this.el.scrollTop;
+    const top = this.top;
     this.el.replaceChildren(...this.#event(frame, event), ...(step === null ? this.#run(frame) : this.#step(step, frame, picked !== null)));
-    if (this.step === step) this.el.scrollTop = top;
+    // Asked for only where it is needed: it costs a layout.
+    if (top && this.step === step) this.el.scrollTop = top;
+    else this.top = 0;
     this.step = step;
   }
 

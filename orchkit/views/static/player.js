@@ -128,6 +128,7 @@ export class Player {
     if (this.shownTab === "list") this.list.show(this.frame);
     else this.inspector.show(this.frame, view);
     this.#showHead();
+    this.dag.follow();
     if (before !== this.frame) this.#emit("move", this.frame);
   }
 

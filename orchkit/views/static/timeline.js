@@ -11,7 +11,7 @@ const MOST_BARS = 1500;
 /** `onSeek(frame)` is called while the playhead is dragged, `onPick(step)` when a name is clicked. */
 export class Timeline {
   constructor(film, { onSeek = () => {}, onPick = () => {} } = {}) {
-    Object.assign(this, { film, onSeek, onPick, compress: true, frame: 0, picked: null, current: null, drawn: new Map() });
+    Object.assign(this, { film, onSeek, onPick, compress: true, frame: 0, picked: null, current: null, top: 0, high: 0, drawn: new Map() });
     this.clock = h("span", { class: "clock" });
     this.toggle = h("input", { type: "checkbox", checked: true, onchange: () => { this.compress = this.toggle.checked; this.refresh(); } });
     this.option = h("label", { class: "option" }, this.toggle, "shorten idle time");
@@ -23,7 +23,10 @@ export class Timeline {
     this.tip = h("div", { class: "tip hidden", role: "status" });
     this.plot = h("div", { class: "plot" }, this.axis, this.lanes, this.head, this.tip);
     this.el = h("section", { class: "timeline", "aria-label": "Timeline" }, h("div", { class: "bar-head" }, this.clock, this.option), this.plot, legend());
-    this.lanes.addEventListener("scroll", () => this.#drawRows(), { passive: true });
+    this.lanes.addEventListener("scroll", () => {
+      this.top = this.lanes.scrollTop;
+      this.#drawRows();
+    }, { passive: true });
     this.plot.addEventListener("pointerdown", (event) => this.#drag(event));
     this.plot.addEventListener("pointermove", (event) => this.#hover(event));
     this.plot.addEventListener("pointerleave", () => this.tip.classList.add("hidden"));
@@ -44,11 +47,14 @@ export class Timeline {
     this.scale = new TimeScale(this.film, this.compress);
     this.option.classList.toggle("hidden", !this.scale.canCompress);
     this.steps = this.#order();
+    this.rowOf = new Map(this.steps.map((entry, row) => [entry.id, row]));
     this.plot.style.setProperty("--label", `${this.left}px`);
     this.rows.style.height = `${this.steps.length * ROW}px`;
     this.drawn.clear();
     this.rows.replaceChildren();
     this.#drawAxis();
+    this.high = this.lanes.clientHeight;
+    this.top = this.lanes.scrollTop;
     this.#drawRows();
     this.#place();
   }
@@ -70,22 +76,21 @@ export class Timeline {
 
   // --- a frame -------------------------------------------------------------------------------
 
-  show(frame, { current = null, picked = null, follow = true } = {}) {
+  show(frame, { current = null, picked = null } = {}) {
     Object.assign(this, { frame, current, picked });
     if (!this.scale) return;
-    const row = this.steps.findIndex((entry) => entry.id === (picked ?? current));
-    if (follow && row >= 0) this.#reveal(row);
+    const row = this.rowOf.get(picked ?? current);
+    if (row !== undefined) this.#reveal(row);
     this.#place();
     for (const lane of this.drawn.values()) this.#mark(lane);
   }
 
   #reveal(row) {
     const [top, bottom] = [row * ROW, (row + 1) * ROW];
-    const { scrollTop, clientHeight } = this.lanes;
-    if (top < scrollTop || bottom > scrollTop + clientHeight) {
-      this.lanes.scrollTop = top - clientHeight / 2;
-      this.#drawRows();
-    }
+    if (top >= this.top && bottom <= this.top + this.high) return;
+    this.top = Math.max(0, Math.min(this.steps.length * ROW - this.high, Math.round(top - this.high / 2)));
+    this.lanes.scrollTop = this.top;
+    this.#drawRows();
   }
 
   #place() {
@@ -140,8 +145,8 @@ export class Timeline {
 
   #drawRows() {
     if (!this.scale) return;
-    const first = Math.max(0, Math.floor(this.lanes.scrollTop / ROW) - 4);
-    const last = Math.min(this.steps.length, Math.ceil((this.lanes.scrollTop + this.lanes.clientHeight) / ROW) + 4);
+    const first = Math.max(0, Math.floor(this.top / ROW) - 4);
+    const last = Math.min(this.steps.length, Math.ceil((this.top + this.high) / ROW) + 4);
     for (const [place, lane] of this.drawn) {
       if (place < first || place >= last) {
         lane.row.remove();
