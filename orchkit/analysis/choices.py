@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchkit.analysis import standins
 from orchkit.analysis.facts import Facts, evidence_ids
 from orchkit.analysis.words import error_text, listing, plural, value_text
 from orchkit.model.state import DecisionState, StepState
@@ -15,7 +16,12 @@ _TOLD_OF_RESUMING = ("rerun", "leave")
 
 def lines(facts: Facts, step: StepState) -> Iterator[str]:
     """Its decisions, those of its own code first; then the evidence that supports none of them."""
-    told = [one for one in facts.decisions.get(step.step_id, ()) if not _is_told_elsewhere(one)]
+    standin = standins.stand_in(facts, step)
+    told = [
+        one
+        for one in facts.decisions.get(step.step_id, ())
+        if not _is_told_elsewhere(one) and one is not standin
+    ]
     for by_engine in (False, True):
         some = [decision for decision in told if decision.by_engine is by_engine]
         if some:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchkit.analysis import choices, lives, origins
+from orchkit.analysis import choices, lives, origins, standins
 from orchkit.analysis.facts import OVER, Facts, span_ms, tally
 from orchkit.analysis.known import Path
 from orchkit.analysis.liveness import is_gone, process_of
@@ -207,9 +207,9 @@ def _failures(facts: Facts) -> Iterator[str]:
 
 
 def _failure(facts: Facts, step: StepState) -> str:
-    tries = len(step.attempts)
     when = facts.since_start(step.finished_us)
-    tried = f" on its {ordinal(tries)} attempt" if tries > 1 else ""
+    tried = standins.tries(facts, step).replace(" on the ", " on its ")
+    tried = "" if tried == " on its first attempt" else tried
     moment = f", {duration(when)} into the run" if when is not None else ""
     return f"{step.step_id}{tried}{moment}: {error_text(step.error or _NO_ERROR)}"
 
@@ -240,9 +240,17 @@ def _retries(facts: Facts) -> Iterator[str]:
         for step in facts.state.steps.values()
         if any(attempt.status in ("failed", "timeout") for attempt in step.attempts[:-1])
     ]
-    recovered = [f"{step.step_id} ({len(step.attempts)})" for step in retried if step.status == "success"]
+    ended = [step for step in facts.state.steps.values() if step.status == "success"]
+    replaced = [step.step_id for step in ended if standins.stand_in(facts, step) is not None]
+    recovered = [
+        f"{step.step_id} ({len(step.attempts)})"
+        for step in retried
+        if step.status == "success" and step.step_id not in replaced
+    ]
     if recovered:
         yield f"Succeeded only after retries (attempts): {listing(recovered)}"
+    if replaced:
+        yield f"Succeeded only by a fallback: {listing(replaced)}"
 
 
 def _compensations(facts: Facts) -> Iterator[str]:

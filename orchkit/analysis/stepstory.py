@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from orchkit.analysis import choices, lives, origins, runstory, tries
+from orchkit.analysis import choices, lives, origins, runstory, standins, tries
 from orchkit.analysis.facts import CALL, COMPENSATION, OVER, Facts, span_ms, tally
 from orchkit.analysis.links import Link
 from orchkit.analysis.liveness import CUT_OFF
@@ -44,6 +44,10 @@ def _succeeded(facts: Facts, step: StepState) -> str:
         return origins.reused(step)
     if origins.was_given(facts, step):
         return f"{step.step_id} was not run: its output was given when the run was forked"
+    used = standins.stand_in(facts, step)
+    if used is not None:
+        how = standins.instead(facts, step, used)
+        return f"{step.step_id} succeeded only by its fallback{_after(step)}: {how}"
     return f"{step.step_id} {_called(step)}succeeded{_on_attempt(step)}{_after(step)}"
 
 
@@ -52,8 +56,13 @@ def _failed(facts: Facts, step: StepState) -> str:
     if step.reason:
         error += f" ({step.reason})"
     if not step.attempts and not facts.items.get(step.step_id) and not _is_workflow(facts, step):
-        return f"{step.step_id} failed before its first attempt: {error}"
-    return f"{step.step_id} {_called(step)}failed{_on_attempt(step)}{_after(step)}: {error}"
+        rejected = len(standins.rejections(facts, step))
+        if not rejected:
+            return f"{step.step_id} failed before its first attempt: {error}"
+        tries = "its only try was" if rejected == 1 else f"all {rejected:,} tries were"
+        within = _after(step).replace(" after ", " within ")
+        return f"{step.step_id} failed without an attempt, {tries} rejected{within}: {error}"
+    return f"{step.step_id} {_called(step)}failed{standins.tries(facts, step)}{_within(facts, step)}: {error}"
 
 
 def _skipped(facts: Facts, step: StepState) -> str:
@@ -129,6 +138,12 @@ def _on_attempt(step: StepState) -> str:
 def _after(step: StepState) -> str:
     took = span_ms(step.scheduled_us, step.finished_us)
     return "" if took is None else f" after {duration(took)}"
+
+
+def _within(facts: Facts, step: StepState) -> str:
+    """The same after a count of attempts."""
+    after = _after(step)
+    return after.replace(" after ", ", within ") if " after " in standins.tries(facts, step) else after
 
 
 def _because(step: StepState) -> str:

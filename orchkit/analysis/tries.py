@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from orchkit.analysis import policytext, standins
 from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.liveness import CUT_OFF, IN_DOUBT
 from orchkit.analysis.words import duration, error_text, listing, plural, without_modules
@@ -25,7 +26,7 @@ def lines(facts: Facts, step: StepState) -> Iterator[str]:
     """The policy, and the attempts where there is something to tell of them."""
     yield from _policy(facts, step)
     yield from _attempts(facts, step)
-    yield from _raised(step)
+    yield from _raised(facts, step)
 
 
 # --- the policy ----------------------------------------------------------------------------
@@ -34,15 +35,14 @@ def lines(facts: Facts, step: StepState) -> Iterator[str]:
 def _policy(facts: Facts, step: StepState) -> Iterator[str]:
     """Which policy holds and what comes from it; apart from that, what the step sets itself."""
     chosen = _chosen(facts, step)
-    if chosen is None or not step.attempts:
+    if chosen is None or not (step.attempts or standins.rejections(facts, step)):
         return
-    inputs, own = _inputs(chosen), _overrides(chosen)
-    limits = {"retry": _retry(inputs.get("retry")), "timeout": _timeout(inputs.get("timeout"))}
+    own, limits = _overrides(chosen), policytext.limits(_inputs(chosen))
     why = f", because {chosen.rationale}" if chosen.rationale else ""
-    shared = [limit for name, limit in limits.items() if limit and name not in own]
+    shared = [limit for name, limit in limits.items() if name not in own]
     text = f"Its policy is {chosen.decision!r}{why}" + (f": {listing(shared)}" if shared else "")
     yield text + "".join(
-        f"; its own {name}: {limit}" for name, limit in limits.items() if limit and name in own
+        f"; its own {name.replace('_', ' ')}: {limit}" for name, limit in limits.items() if name in own
     )
 
 
@@ -83,52 +83,54 @@ def _overrides(chosen: DecisionState) -> Collection[Any]:
     return own if isinstance(own, list | tuple) else ()
 
 
-def _retry(retry: Any) -> str:
-    if not isinstance(retry, Mapping):
-        return ""
-    tries, strategy, delay = retry.get("max_attempts", 1), retry.get("strategy"), retry.get("delay")
-    if tries < 2 or strategy == "none":
-        return "one attempt"
-    waits = ""
-    if delay is not None and strategy != "immediate":
-        waits = f", {delay:g} s" if strategy == "fixed" else f", from {delay:g} s"
-    return f"up to {tries} attempts ({strategy}{waits})"
-
-
-def _timeout(timeout: Any) -> str:
-    """In seconds, as people set it."""
-    if not isinstance(timeout, Mapping):
-        return ""
-    limits = (("attempt", "per attempt"), ("total", "in all"))
-    return listing(
-        f"at most {timeout[name]:g} s {what}" for name, what in limits if timeout.get(name) is not None
-    )
-
-
-def _raised(step: StepState) -> Iterator[str]:
-    """Where the last error of a step that failed came from."""
-    if step.status == "failed" and step.attempts and step.attempts[-1].where:
-        innermost, *before = reversed(step.attempts[-1].where)
-        yield (
-            f"It was raised at {innermost}"
-            + (f", called from {', from '.join(before)}" if before else "")
-            + "."
-        )
-
-
 # --- the attempts --------------------------------------------------------------------------
 
 
 def _attempts(facts: Facts, step: StepState) -> Iterator[str]:
-    attempts = step.attempts
-    if len(attempts) < 2 and not any(one.abandoned or one.status == "in_doubt" for one in attempts):
+    attempts, rejected = step.attempts, standins.rejections(facts, step)
+    verdicts: dict[int, list[DecisionState]] = {}
+    for one in facts.decisions.get(step.step_id, ()):
+        if one.point == "retry" and one.by_engine:
+            verdicts.setdefault(one.attempt or 0, []).append(one)
+    told = any(one.abandoned or one.status == "in_doubt" for one in attempts)
+    if not attempts or (len(attempts) < 2 and not told and not rejected):
+        yield from _why_no_more(verdicts, attempts)
+        yield from _rejected(verdicts.get(0, []), len(rejected) if 0 in verdicts else 0)
         return
     yield f"Its {plural(len(attempts), 'attempt')}:"
-    verdicts = {one.attempt: one for one in facts.decisions.get(step.step_id, ()) if one.point == "retry"}
+    yield from (f"  {line}" for line in _rejected(verdicts.get(0, []), _count(facts, step, 0)))
     following: dict[int, AttemptState] = {one.number: other for one, other in pairwise(attempts)}
     for attempt in attempts:
-        then = _then(verdicts.get(attempt.number), attempt, following)
+        made = verdicts.get(attempt.number, [])
+        then = _then(made[0] if made else None, attempt, following)
         yield f"  {attempt.number}. {_attempt(facts, attempt)}{then}"
+        count = _count(facts, step, attempt.number)
+        yield from (f"  {line}" for line in _rejected(made, count))
+
+
+def _count(facts: Facts, step: StepState, number: int) -> int:
+    return len(standins.rejections(facts, step, number))
+
+
+def _why_no_more(
+    verdicts: Mapping[int, list[DecisionState]], attempts: Sequence[AttemptState]
+) -> Iterator[str]:
+    """Why a single attempt that failed was not followed by another one, where there might have been one."""
+    for attempt in attempts:
+        for verdict in verdicts.get(attempt.number, []):
+            if verdict.decision != "retry" and _inputs(verdict).get("max_attempts", 1) > 1:
+                why = without_modules(verdict.rationale or "no reason is on the record")
+                yield f"There was no further attempt: {why}"
+
+
+def _rejected(verdicts: Sequence[DecisionState], count: int) -> Iterator[str]:
+    """Tries that came to nothing: why, and what the retry policy made of the last one."""
+    if not count:
+        return
+    last = verdicts[-1] if verdicts else None
+    end = f"; no further try ({last.rationale})" if last is not None and last.decision != "retry" else ""
+    why = _inputs(last).get("error") if last is not None else None
+    yield f"{plural(count, 'try was', 'tries were')} rejected" + (f": {error_text(why)}" if why else "") + end
 
 
 def _attempt(facts: Facts, attempt: AttemptState) -> str:
@@ -151,10 +153,25 @@ def _then(verdict: DecisionState | None, attempt: AttemptState, following: Mappi
         why = f" ({without_modules(verdict.rationale)})" if verdict.rationale else ""
         return f"; no further attempt{why}"
     planned = _inputs(verdict).get("delay_s")
+    why = (verdict.rationale or "").partition("; ")[2]
+    because = f", because {why}" if why else ""
     if planned == 0:
-        return "; then at once"
+        return f"; then at once{because}"
     later = following.get(attempt.number)
     waited = span_ms(attempt.finished_us, later.started_us) if later is not None else None
     if waited is None and planned is not None:
         waited = planned * 1000
-    return f"; then a wait of {duration(waited)}"
+    return f"; then a wait of {duration(waited)}{because}"
+
+
+def _raised(facts: Facts, step: StepState) -> Iterator[str]:
+    """Where the last error of a step that failed came from."""
+    if step.status == "failed" and step.attempts and step.attempts[-1].where:
+        last = step.attempts[-1]
+        innermost, *before = reversed(last.where)
+        what = "The error of its last attempt" if _count(facts, step, last.number) else "It"
+        yield (
+            f"{what} was raised at {innermost}"
+            + (f", called from {', from '.join(before)}" if before else "")
+            + "."
+        )

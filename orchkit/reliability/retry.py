@@ -8,6 +8,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
+from orchkit.errors import RejectedError
 from orchkit.model.backoff import base_delay
 from orchkit.model.reference import function_name
 from orchkit.model.retry import RetryPolicy
@@ -122,7 +123,9 @@ def decide(
     if policy.max_elapsed is not None and elapsed + delay > policy.max_elapsed:
         late = f"waiting {delay:.3g} s would end after max_elapsed of {policy.max_elapsed:g} s "
         return _no("max_elapsed", late + f"({elapsed:.3g} s are over)", traits)
-    reason = f"{error_name(error)} on attempt {attempts} of {policy.max_attempts}"
+    # A call that was rejected was tried, but no attempt was made.
+    what = "try" if isinstance(error, RejectedError) else "attempt"
+    reason = f"{error_name(error)} on {what} {attempts} of {policy.max_attempts}"
     return RetryVerdict(True, delay, f"{reason}; {why}" if why else reason, traits=traits)
 
 
@@ -198,4 +201,5 @@ def _wait(
         delay = min(max(asked, own), own + policy.retry_after_window)
     else:
         delay = min(asked, cap)
-    return delay, f"the service asks to wait {asked:.3g} s"
+    less = f", more than the {delay:.3g} s allowed" if delay < asked else ""
+    return delay, f"the service asks to wait {asked:.3g} s{less}"

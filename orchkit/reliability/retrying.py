@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from orchkit.errors import BreakerOpenError, RejectedError, StoreError
@@ -25,6 +25,8 @@ class _Tries:
     start: float
     made: int
     """Tries that count towards the limit, those before a crash included."""
+    rejected: int = 0
+    """How many of them a policy kept from being made."""
     previous: float | None = None
     """The wait before the last try."""
     spent: list[float] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Retry:
             except Exception as error:
                 if not self._free(error):
                     tries.made += 1
+                    tries.rejected += isinstance(error, RejectedError)
                 verdict = self._judge(call, tries, error)
                 if not verdict.retry:
                     raise
@@ -84,6 +87,9 @@ class Retry:
         policy, elapsed = self.policy, call.clock.monotonic() - tries.start
         hints = self._hints(call, error)
         verdict = decide(policy, max(1, tries.made), error, elapsed, call.rng, tries.previous, hints)
+        if verdict.rule == "max_attempts" and tries.rejected:
+            reason = f"all {policy.max_attempts} tries are used up, {tries.rejected} of them rejected"
+            verdict = replace(verdict, reason=reason)
         inputs = {
             "attempt": call.attempt,
             "max_attempts": policy.max_attempts,

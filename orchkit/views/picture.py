@@ -13,6 +13,7 @@ from orchkit.analysis.links import Link, links, workflow_of
 from orchkit.analysis.origins import source_of, was_given
 from orchkit.analysis.references import plain_condition
 from orchkit.analysis.runstory import is_doubtful
+from orchkit.analysis.standins import stand_in
 from orchkit.analysis.words import clean, duration, plural, shorten
 from orchkit.model.state import RunState, StepState
 from orchkit.model.workflow import StepDefinition, Workflow
@@ -359,6 +360,8 @@ def _attempt_badges(state: StepState | None, facts: Facts | None) -> tuple[str, 
     tries = len(state.attempts)
     found = (f"try {tries}",) if tries > 1 else ()
     doubts = sum(attempt.status == "in_doubt" for attempt in state.attempts)
+    if facts is not None and stand_in(facts, state) is not None:
+        found = (*found, "fallback")
     if facts is not None and facts.cut_off and is_doubtful(state):
         return (*found, "in doubt")
     return (*found, f"{doubts} in doubt") if doubts else found

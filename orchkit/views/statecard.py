@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
-from orchkit.analysis import choices, lives, origins, runstory
+from orchkit.analysis import choices, lives, origins, runstory, standins
 from orchkit.analysis.explain import explain_run
 from orchkit.analysis.facts import Facts, span_ms, tally
 from orchkit.analysis.liveness import CUT_OFF
@@ -137,16 +137,18 @@ def _step(facts: Facts, step: StepState) -> list[Cell]:
         step.step_id,
         step.name,
         status_chip(facts.standing(step.status)),
-        _attempts(step),
+        _attempts(facts, step),
         duration(took) if took is not None and ran else "",
         _outcome(step),
         code(origins.source_run(step) or ""),
     ]
 
 
-def _attempts(step: StepState) -> str:
+def _attempts(facts: Facts, step: StepState) -> str:
     doubts = sum(attempt.status == "in_doubt" for attempt in step.attempts)
     count = f"{len(step.attempts):,}" if step.attempts else ""
+    if standins.stand_in(facts, step) is not None:
+        return f"{count}, fallback".removeprefix(", ")
     return f"{count} ({doubts:,} in doubt)" if doubts else count
 
 
