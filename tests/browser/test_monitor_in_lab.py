@@ -194,10 +194,12 @@ def test_maps_sub_workflows_and_breakers_are_watched(notebook: Callable[..., Any
 
 def test_a_run_that_a_cell_waits_for_is_cancelled_by_an_interrupt(notebook: Callable[..., Any]) -> None:
     """The kernel is busy and cannot hear a button: interrupting it cancels the run, which is on record."""
-    book = notebook(setup(), "print('begun')\nkit.run(flow)", "print(kit.last.status)")
+    slow = "def slow() -> None:\n    print('step begun', flush=True)\n    time.sleep(60)\n"
+    run = "kit.run(kit.workflow('Slow').add_step(slow, step_id='slow').build())"
+    book = notebook(setup(), slow + run, "print(kit.last.status)")
     book.run(0)
     book.run(1, wait=False)
-    book.output(1).get_by_text("begun").wait_for()
+    book.output(1).get_by_text("step begun", exact=True).wait_for()
     book.interrupt()
     book.output(1).get_by_text("KeyboardInterrupt").first.wait_for()
     book.run(2)
