@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from orchkit.errors import Problem
 from orchkit.model.backoff import base_delay
+from orchkit.model.breaker import BreakerPolicy
 from orchkit.model.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -120,15 +122,8 @@ def _breaker(policy: ReliabilityPolicy) -> Iterator[Problem]:
             yield Problem(
                 "retry", "it may wait for the breaker for ever", "set max_elapsed or a total timeout"
             )
-    elif retry is not None and breaker.in_a_row is not None and breaker.in_a_row < retry.max_attempts:
-        left = sum(waits_of(retry)[breaker.in_a_row - 1 :])
-        if left < breaker.reset_timeout:
-            cause = (
-                f"after {breaker.in_a_row} failures in a row the breaker is open for "
-                f"{breaker.reset_timeout:g} s, and the waits from then on take {left:g} s"
-            )
-            hint = f"attempts from {breaker.in_a_row + 1} on are rejected: use strategy 'circuit_breaker'"
-            yield Problem("retry", cause, hint)
+    elif retry is not None:
+        yield from _into_the_open(retry, breaker)
     limit = policy.timeout.attempt if policy.timeout is not None else None
     if limit is not None and breaker.slow_call_duration is not None and breaker.slow_call_duration >= limit:
         cause = f"calls are slow from {breaker.slow_call_duration:g} s on, but end after {limit:g} s"
@@ -136,6 +131,30 @@ def _breaker(policy: ReliabilityPolicy) -> Iterator[Problem]:
     if limit is not None and breaker.probe_lease < limit:
         cause = f"a probe loses its place after {breaker.probe_lease:g} s and may take {limit:g} s"
         yield Problem("breaker", cause, "more probes may be out than half_open_calls says")
+
+
+def _into_the_open(retry: RetryPolicy, breaker: BreakerPolicy) -> Iterator[Problem]:
+    """Attempts that find the breaker open, which those before them have opened."""
+    opens = breaker.in_a_row
+    if opens is None or opens >= retry.max_attempts:
+        return
+    waits = waits_of(retry)[opens - 1 :]
+    rejected = sum(passed < breaker.reset_timeout for passed in accumulate(waits))
+    if not rejected:
+        return
+    head = (
+        f"after {opens} failures in a row the breaker is open for {breaker.reset_timeout:g} s, and the waits "
+    )
+    if rejected == len(waits):
+        cause = f"{head}from then on take {sum(waits):g} s"
+        which = f"attempts from {opens + 1} on are rejected"
+    else:
+        last = opens + rejected
+        cause = f"{head}before attempt {last} take {sum(waits[:rejected]):g} s"
+        which = (
+            f"attempts {opens + 1} to {last} are rejected" if rejected > 1 else f"attempt {last} is rejected"
+        )
+    yield Problem("retry", cause, f"{which}: use strategy 'circuit_breaker'")
 
 
 def _hedge(policy: ReliabilityPolicy) -> Iterator[Problem]:

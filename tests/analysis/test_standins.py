@@ -57,7 +57,7 @@ def test_a_result_of_a_fallback_is_no_success_like_others(kit: ok.Kit) -> None:
     assert "a value took the place of its result, because down failed on the second attempt" in of_step
     assert "(ConnectionError: refused)" in of_step
     assert "fallback" in run.dag().svg
-    assert "2, fallback" in run._repr_html_()
+    assert "2, fallback" in run._repr_mimebundle_()["text/html"]
 
 
 def test_a_step_that_succeeded_itself_has_no_such_mark(kit: ok.Kit) -> None:

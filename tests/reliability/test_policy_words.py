@@ -231,6 +231,16 @@ def test_no_call_is_worse_than_the_worst_case(
             "the breaker is open for 60 s, and the waits from then on take 28 s",
         ),
         (
+            {"retry": {"max_attempts": 10, "jitter": "none"}, "breaker": 3},
+            "retry",
+            "the waits before attempt 6 take 28 s (attempts 4 to 6 are rejected: use strategy",
+        ),
+        (
+            {"retry": {"max_attempts": 9, "delay": 40, "strategy": "fixed"}, "breaker": 3},
+            "retry",
+            "the waits before attempt 4 take 40 s (attempt 4 is rejected: use strategy 'circuit_breaker')",
+        ),
+        (
             {"breaker": {"slow_call_rate": 1, "slow_call_duration": 9}, "timeout": 5},
             "breaker",
             "calls are slow from 9 s on, but end after 5 s",
