@@ -14,6 +14,7 @@ from orchkit.views.stage import with_room, without_style
 from orchkit.views.svg import parts_of, svg_of
 
 _ROOM_FOR_TRIES = "try 99"
+_ROOM_FOR_ITEMS = "999/999"
 _ROOM_FOR_OUTCOME = " → false"
 
 Parts = dict[str, str]
@@ -68,11 +69,14 @@ def _without_errors(node: Node) -> Node:
 
 
 def _with_room(node: Node) -> Node:
-    """As wide as it will ever be: with a count of tries, and with what its condition came to."""
+    """As wide as it will ever be: with counts of tries and items, and what its condition came to."""
     lines = tuple(map(_decided, _without_errors(node).lines))
     tried = any(badge.startswith("try ") for badge in node.badges)
     badges = node.badges if node.members or tried else (*node.badges, _ROOM_FOR_TRIES)
-    return replace(node, lines=lines, badges=badges)
+    if node.kind == "map":
+        badges = (_ROOM_FOR_ITEMS, *badges[1:])
+    tally = node.tally or ((("pending", 1),) if node.kind == "map" else ())
+    return replace(node, lines=lines, badges=badges, tally=tally)
 
 
 def _decided(line: Line) -> Line:
