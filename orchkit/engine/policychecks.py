@@ -9,6 +9,7 @@ from orchkit.engine.calls import fallback_problems
 from orchkit.engine.draft import Draft, step_name
 from orchkit.errors import OrchkitError, PolicyError, Problem
 from orchkit.model.base import Record
+from orchkit.model.fallback import arguments_of
 from orchkit.model.workflow import StepDefinition
 from orchkit.reliability.functions import load
 
@@ -43,9 +44,13 @@ def _functions(step: StepDefinition) -> Iterator[Problem]:
     """Functions that are named by a text must be there."""
     for what, function in _named(step):
         try:
-            load(what, function)
+            found = load(what, function)
+            if what == "fallback":
+                arguments_of(found)
         except PolicyError as error:
             yield Problem(step_name(step.step_id), f"{what}: {error.cause}")
+        except ValueError as error:
+            yield Problem(step_name(step.step_id), f"{what}: {error}")
 
 
 def _named(step: StepDefinition) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
@@ -12,17 +14,41 @@ from orchkit.model.reference import FunctionName, function_name
 from orchkit.model.selectors import Selectors
 
 
+def arguments_of(function: Callable[..., Any]) -> int:
+    """How many arguments a fallback function gets: the error, or none; ValueError when neither fits."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some that are written in C do not tell
+        return 1
+    for count in (1, 0):
+        with suppress(TypeError):
+            signature.bind(*[None] * count)
+            return count
+    name = function_name(function).rpartition(":")[2]
+    raise ValueError(
+        f"{name}{signature} cannot be a fallback: it is called with the error alone, or with nothing"
+    )
+
+
 class FallbackOption(Record):
     """One fallback: a value (None unless said otherwise), a function or a tool."""
 
     value: Any = None
     function: FunctionName | None = None
-    """A function (sync or async) that gets the error, or nothing if it takes no parameter."""
+    """A function (sync or async) that gets the error as its only argument, or nothing if it takes no
+    parameter; it never gets the parameters of the call (a ``tool`` does)."""
     tool: str | None = Field(default=None, validation_alias=AliasChoices("tool", "tool_name"))
     """A tool or method; it gets ``params``, or the parameters of the call."""
     params: dict[str, Any] | None = Field(default=None, validation_alias=AliasChoices("params", "parameters"))
     on: Selectors = ("Exception",)
     """The errors that it is for: exception types, statuses or kinds."""
+
+    @field_validator("function", mode="after")
+    @classmethod
+    def _callable_so(cls, value: Any) -> Any:
+        if not isinstance(value, str) and value is not None:
+            arguments_of(value)
+        return value
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +10,7 @@ from orchkit.errors import Problem
 from orchkit.model.backoff import base_delay
 from orchkit.model.breaker import BreakerPolicy
 from orchkit.model.retry import RetryPolicy
+from orchkit.model.selectors import meant
 
 if TYPE_CHECKING:
     from orchkit.model.policy import ReliabilityPolicy
@@ -176,6 +177,29 @@ def _fallback(policy: ReliabilityPolicy) -> Iterator[Problem]:
             return
 
 
+def _misspelt(policy: ReliabilityPolicy) -> Iterator[Problem]:
+    """Names of errors that nothing has, but something nearly has."""
+    chain = policy.fallback.chain if policy.fallback is not None else ()
+    named: list[tuple[str, Iterable[str]]] = []
+    if policy.retry is not None:
+        named += [(f"retry.{field}", getattr(policy.retry, field)) for field in _RETRY_SELECTORS]
+        named += (
+            [("retry.budget.costs", policy.retry.budget.costs)] if policy.retry.budget is not None else []
+        )
+    if policy.breaker is not None:
+        named += [
+            ("breaker.failure_on", policy.breaker.failure_on),
+            ("breaker.ignore", policy.breaker.ignore),
+        ]
+    named += [("fallback.on", option.on) for option in chain]
+    for where, selectors in named:
+        for selector in selectors:
+            near = meant(selector)
+            if near is not None:
+                yield Problem(where, f"no known error is called {selector!r}", f"did you mean {near!r}?")
+
+
+_RETRY_SELECTORS: Final = ("retry_on", "give_up_on", "delay_for")
 _CHECKS: Final[tuple[Callable[[ReliabilityPolicy], Iterator[Problem]], ...]] = (
     _timeouts,
     _retries,
@@ -183,4 +207,5 @@ _CHECKS: Final[tuple[Callable[[ReliabilityPolicy], Iterator[Problem]], ...]] = (
     _breaker,
     _hedge,
     _fallback,
+    _misspelt,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator
@@ -19,6 +21,7 @@ KINDS: Final = (
     "rejected",
 )
 """What `orchkit.reliability.traits` can tell of an error whatever library raised it."""
+_STATUS: Final = re.compile(r"[1-5](\d\d|xx)")
 
 
 def exception_name(exception: type[BaseException] | str) -> str:
@@ -45,6 +48,31 @@ def selector(value: Any) -> str:
     if not name.strip():
         raise ValueError("a selector of errors is empty")
     return name
+
+
+def meant(name: str) -> str | None:
+    """The error that was probably meant by a name which no known error has; None for any other name."""
+    last = name.rpartition(".")[2]
+    if name in KINDS or not last.isidentifier() or _STATUS.fullmatch(name):
+        return None
+    known = _error_names()
+    if last in known:
+        return None
+    near = get_close_matches(
+        last, sorted(known) if "." in name else [*KINDS, *sorted(known)], n=1, cutoff=0.85
+    )
+    return near[0] if near else None
+
+
+def _error_names() -> set[str]:
+    """The names of all exception types there are at the moment."""
+    names, left = set[str](), [BaseException]
+    while left:
+        kind = left.pop()
+        if kind.__name__ not in names:
+            names.add(kind.__name__)
+        left += kind.__subclasses__()
+    return names
 
 
 def _selectors(value: Any) -> Any:

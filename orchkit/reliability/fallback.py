@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from orchkit.errors import StoreError
-from orchkit.model.fallback import FallbackOption
+from orchkit.model.fallback import FallbackOption, arguments_of
 from orchkit.reliability.call import Call, Handler
 from orchkit.reliability.classify import error_message, error_name
 from orchkit.reliability.functions import load
@@ -42,20 +42,12 @@ def _function_of(option: FallbackOption) -> Substitute:
     async def ask(call: Call, error: Exception) -> Any:
         assert option.function is not None
         function = load("fallback", option.function)
-        ask_it = partial(function, error) if _takes_one(function) else function
+        ask_it = partial(function, error) if arguments_of(function) else function
         apart = call.aside is not None and not inspect.iscoroutinefunction(function)
         result = await call.aside(ask_it) if apart and call.aside else ask_it()
         return await result if inspect.isawaitable(result) else result
 
     return ask
-
-
-def _takes_one(function: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(function).bind(None)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,17 @@ def test_items_of_a_map_have_policies_too(builder: WorkflowBuilder) -> None:
         ({"breaker": {"failure_rate": 50}}, ["breaker: failure_rate", "less than or equal to 1"]),
         ({"bulkhead": 0}, ["bulkhead: max_concurrent"]),
         ({"rate_limit": "fast"}, ["rate_limit: no such rate: write '10/s'", "'fast'"]),
+        (
+            {"fallback": lambda error, call: 0},
+            [
+                "fallback: ",
+                "(error, call) cannot be a fallback: it is called with the error alone, or with noth",
+            ],
+        ),
+        (
+            {"fallback": {"function": "json:JSONDecodeError"}},
+            ["fallback: JSONDecodeError(msg, doc, pos) cannot be a fallback"],
+        ),
         ({"fallback": {"vlaue": 1}}, ["fallback: no such field 'vlaue', did you mean 'value'?"]),
         ({"fallback": "chached"}, ["fallback unknown tool or method 'chached'", "write {'value': …}"]),
         ({"fallback": "nothing"}, ["fallback 'nothing' cannot be given the parameters of its step", "'url'"]),

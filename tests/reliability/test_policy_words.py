@@ -254,6 +254,18 @@ def test_no_call_is_worse_than_the_worst_case(
         ({"hedge": 9, "timeout": {"total": 9}}, "hedge", "it never starts"),
         ({"bulkhead": {"max_wait": 9}, "timeout": {"total": 5}}, "bulkhead", "it may wait 9 s"),
         ({"rate_limit": {"max_wait": 9}, "timeout": {"total": 5}}, "rate_limit", "it may wait 9 s"),
+        (
+            {
+                "retry": {
+                    "retry_on": ["ConnectionErorr", "503", "5xx", "timeout", "mine.Unheard", "TimeoutError"]
+                }
+            },
+            "retry.retry_on",
+            "no known error is called 'ConnectionErorr' (did you mean 'ConnectionError'?)",
+        ),
+        ({"retry": {"delay_for": {"throtling": 3}}}, "retry.delay_for", "did you mean 'throttling'?"),
+        ({"breaker": {"ignore": ["json.JSONDecodeErorr"]}}, "breaker.ignore", "mean 'JSONDecodeError'?"),
+        ({"fallback": {"value": 1, "on": ["ValuError"]}}, "fallback.on", "did you mean 'ValueError'?"),
         ({"fallback": [{"value": 1}, "cached"]}, "fallback", "those after it are never used"),
     ],
     ids=str,
