@@ -245,7 +245,7 @@ def test_whatever_is_done_to_a_run_it_ends_and_its_record_is_complete(
             if action == "cancel":
                 execution.cancel("by chance")
             else:
-                getattr(execution, action)()
+                getattr(execution.gate, action)()
         execution.gate.resume()
         return await task
 
