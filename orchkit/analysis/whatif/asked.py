@@ -1,0 +1,62 @@
+"""What is asked: a policy in one of its forms, assumptions, an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Literal, get_args
+
+from pydantic import ValidationError
+
+from orchkit.errors import ParameterError, Problem, UnknownNameError
+from orchkit.model.breaker import BreakerPolicy
+from orchkit.model.limits import HedgePolicy, TimeoutPolicy
+from orchkit.model.policy import NO_POLICY, ReliabilityPolicy
+from orchkit.model.presets import preset
+from orchkit.model.retry import RetryPolicy
+
+Assumption = Literal["begins", "steady", "longest", "unasked"]
+Estimate = Literal["nearby", "steady"]
+
+_PARTS: Final[Mapping[type, str]] = {
+    RetryPolicy: "retry",
+    TimeoutPolicy: "timeout",
+    BreakerPolicy: "breaker",
+    HedgePolicy: "hedge",
+}
+_UNTOLD: Final = ("bulkhead", "rate_limit", "faults")
+
+
+def as_policy(value: Any, where: str = "policy") -> ReliabilityPolicy:
+    """A policy from what people have: one, a part, a mapping of fields, the name of a preset, None.
+
+    Raises `ParameterError` for what is none, and for parts of which a record tells nothing;
+    `UnknownNameError` for a preset that does not exist.
+    """
+    if value is None:
+        return NO_POLICY
+    if isinstance(value, str):
+        value = preset(value)
+    part = _PARTS.get(type(value))
+    if part is not None:
+        value = {part: value}
+    try:
+        policy = value if isinstance(value, ReliabilityPolicy) else ReliabilityPolicy.model_validate(value)
+    except ValidationError as error:
+        problems = [Problem(".".join(map(str, one["loc"])) or where, one["msg"]) for one in error.errors()]
+        raise ParameterError(where, problems) from error
+    untold = [name for name in _UNTOLD if getattr(policy, name) is not None]
+    if untold:
+        hint = f"leave it out: policy.but({', '.join(f'{name}=None' for name in untold)})"
+        cause = "what it would do depends on more than is on record"
+        raise ParameterError(where, [Problem(name, cause, hint) for name in untold])
+    return policy
+
+
+def checked(assume: Collection[str] | str, estimate: str | None) -> frozenset[str]:
+    """The assumptions. Raises `UnknownNameError` for one that is none, and for an unknown estimate."""
+    given = frozenset((assume,) if isinstance(assume, str) else assume)
+    for name in sorted(given - set(get_args(Assumption))):
+        raise UnknownNameError("assumption", name, get_args(Assumption))
+    if estimate is not None and estimate not in get_args(Estimate):
+        raise UnknownNameError("estimate", estimate, get_args(Estimate))
+    return given

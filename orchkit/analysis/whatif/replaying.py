@@ -1,0 +1,392 @@
+"""The cases of a record under another policy, all of them together, in order of time."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
+
+from orchkit.analysis.whatif.bounds import (
+    CANCELLED,
+    FAILED,
+    SUCCESS,
+    TIE,
+    US,
+    Fate,
+    Limits,
+    Range,
+    exactly,
+)
+from orchkit.analysis.whatif.breaker import BOTH, Guarded
+from orchkit.analysis.whatif.calls import Knowledge
+from orchkit.analysis.whatif.errors import costs, outcomes
+from orchkit.analysis.whatif.going import Going
+from orchkit.analysis.whatif.record import Case, Record
+from orchkit.analysis.whatif.shared import Shared
+from orchkit.analysis.whatif.tries import Tries, Try
+from orchkit.analysis.whatif.waits import Decision, Failed, Waits
+from orchkit.analysis.whatif.worlds import Loose, Verdict
+from orchkit.model.policy import ReliabilityPolicy
+from orchkit.reliability.breaker import Outcome
+from orchkit.reliability.retrying import MIN_WAIT_S
+
+REJECTED: Final = "BreakerOpenError"
+_FAILURE: Final[frozenset[Outcome]] = frozenset(("failure",))
+_SUCCESS: Final[frozenset[Outcome]] = frozenset(("success",))
+_IGNORED: Final[frozenset[Outcome]] = frozenset(("ignored",))
+
+
+@dataclass(slots=True)
+class Replaying:
+    """One policy over one record.
+
+    Each case is followed as long as the record says what comes next; from then on its `Fate` holds all that
+    is possible, and what it shares with others is told of a loose caller. ``fixed``: every case begins when
+    it did on record, by assumption. ``strict`` False is for estimates: then everything is known.
+    """
+
+    record: Record
+    policy: ReliabilityPolicy
+    knowledge: Knowledge
+    waits: Waits | None
+    within: float
+    fixed: bool = False
+    strict: bool = True
+    shared: Shared = field(init=False)
+    tries: Tries = field(init=False)
+    alone: Tries = field(init=False)
+    """The same without hedges."""
+    going: list[Going] = field(default_factory=list)
+    _below: defaultdict[str, list[Going]] = field(default_factory=lambda: defaultdict(list))
+    _moved: set[str] = field(default_factory=set)
+    """Runs that are not what they were on record any more."""
+    _events: list[tuple[float, int, Callable[[Going, float], None], Going, float]] = field(
+        default_factory=list
+    )
+    _order: count[int] = field(default_factory=count)
+
+    def __post_init__(self) -> None:
+        limits = Limits.of(self.policy, self.waits)
+        self.shared = Shared(self.policy, self.strict)
+        self.tries = Tries(self.knowledge, limits.call, self.policy.hedge, self.within)
+        self.alone = Tries(self.knowledge, limits.call, None, self.within)
+        for case in self.record.cases:
+            going = Going(case, limits.within(self.knowledge.longest(case.tool)))
+            self.going.append(going)
+            self._below[case.root].append(going)
+
+    def run(self) -> list[tuple[Case, Fate]]:
+        """What becomes of each case."""
+        for going in self.going:
+            self._soon(going, float(going.began))
+            if going.case.cut < math.inf:
+                self._at(going.case.cut, self._cut_off, going)
+        while self._events:
+            _, _, what, going, at = heappop(self._events)
+            what(going, at)
+        return [(going.case, going.fate) for going in self.going if going.fate is not None]
+
+    def _at(self, at: float, what: Callable[[Going, float], None], going: Going, later: float = 0.0) -> None:
+        heappush(self._events, (at + later, next(self._order), what, going, at))
+
+    def _soon(self, going: Going, at: float) -> None:
+        """A try begins then: after all that comes back at the same moment."""
+        guarded = self.strict and self.policy.breaker is not None
+        if guarded:
+            self.shared.expect(going, at)
+        self._at(at, self._begin, going, 2 * TIE if guarded else 0.0)
+
+    # --- tries -------------------------------------------------------------------------------
+
+    def _begin(self, going: Going, at: float) -> None:
+        if going.fate is not None:
+            return
+        going.sleeping, going.at = 0.0, at
+        going.tries += 1
+        guard = self.shared.guard(going)
+        if guard is not None:
+            verdict = guard.begin(at, self.shared.contenders(going, at))
+            if verdict.rejected:
+                self._reject(going, at, verdict)
+                return
+            going.token = verdict.token
+            if not verdict.certain:
+                self._doubt(going, at, guard)
+                return
+        made = self._made(going, at, guard)
+        going.now, going.at = made, at if made.begins is None else made.begins
+        self._depart(going, going.at + made.departs)
+        if made.known and (guard is None or made.calls.high == 1):
+            self._at(going.at + made.ends.low, self._end, going)
+        else:
+            since = going.at + min(made.departs, made.ends.low)
+            self._lose(going, since, lambda: self._set_loose(going, going.after_try(made), since))
+
+    def _lose(self, going: Going, at: float, how: Callable[[], None]) -> None:
+        """From then on it is not known how it goes on, and perhaps not even whether its run does."""
+        self._depart(going, at)
+        self._at(at, lambda one, _: None if one.fate is not None else how(), going)
+
+    def _set_loose(self, going: Going, fate: Fate, since: float, calls_since: float | None = None) -> None:
+        self.shared.lose(going, fate, since, calls_since)
+        going.fate = fate
+
+    def _made(self, going: Going, at: float, guard: Guarded | None) -> Try:
+        made = self.tries.made(going.case, going.calls + 1, at, going.left - at)
+        if not self.strict:
+            return made if made.known else _resolved(made)
+        if guard is None or made.calls.high == 1:
+            return made
+        # The breaker is asked for each hedge, too, and may not allow it.
+        first = self.alone.made(going.case, going.calls + 1, at, going.left - at)
+        ends = made.ends.hull(first.ends)
+        return Try(
+            ends,
+            made.statuses | first.statuses,
+            Range(1, made.calls.high),
+            departs=made.departs,
+            begins=made.begins,
+        )
+
+    def _reject(self, going: Going, at: float, verdict: Verdict) -> None:
+        self._depart(going, at)
+        going.followed, going.now = False, None
+        waits_for_it = self.policy.retry is not None and self.policy.retry.strategy == "circuit_breaker"
+        if not waits_for_it:
+            self._failed(going, at, Failed(REJECTED))
+            return
+        half = verdict.state == "half_open"
+        if half:  # there is only waiting while it tries out other calls
+            going.tries -= 1
+        assert self.policy.retry is not None
+        again = (None if self.policy.retry.delay else MIN_WAIT_S) if half else 0.0
+        bounds = verdict.retry_in
+        if bounds is not None:
+            again = max(0.0, bounds[0])
+        exact = half or not self.strict or (bounds is not None and bounds[1] - bounds[0] <= TIE / US)
+        if exact:
+            self._failed(going, at, Failed(REJECTED, reopens_in=again))
+        else:
+            none = Try(exactly(0), FAILED, exactly(0))
+            self._lose(going, at, lambda: self._set_loose(going, going.after_doubt(none), at))
+
+    def _doubt(self, going: Going, at: float, guard: Guarded) -> None:
+        """Some states of the breaker allow it, and others do not."""
+        made = self._made(going, at, None)
+
+        def lose() -> None:
+            fate = going.after_doubt(made)
+            if going.token is None or not made.known or made.calls.high > 1:
+                self._set_loose(going, fate, at)
+                return
+            begins = at if made.begins is None else made.begins
+            self._at(begins + made.ends.low, self._ghost(going, made, fate), going)
+            until = going.began + fate.latency.high
+            left = (going.limits.attempts - going.tries) * going.limits.per_try
+            last = going.last_wait_ends(at)
+            guard.set_loose(Loose(at, until, left, BOTH, last, half=guard.worlds.may_be_half))
+            self.shared.lose_tokens(going, fate, at)
+            going.fate, going.token = fate, None
+
+        self._lose(going, at, lose)
+
+    def _ghost(self, going: Going, made: Try, fate: Fate) -> Callable[[Going, float], None]:
+        """What a call does to its breaker in those states that allowed it."""
+        guard, token = self.shared.guard(going), going.token
+        left = (going.limits.attempts - going.tries) * going.limits.per_try
+
+        def end(_: Going, at: float) -> None:
+            assert guard is not None
+            assert token is not None
+            guard.end(token, self._outcomes(made), at, slow=self._slow(guard, made))
+            if made.statuses == FAILED and not made.over:
+                guard.set_loose(Loose(at, max(at, going.began + fate.latency.high), left, BOTH))
+
+        return end
+
+    # --- ends --------------------------------------------------------------------------------
+
+    def _end(self, going: Going, at: float) -> None:
+        made = going.now
+        if going.fate is not None or made is None:
+            return
+        going.calls += int(made.calls.low)
+        going.now = None
+        self._settle(going, made, at)
+        if made.statuses != FAILED or made.over:
+            going.fate = going.known(made.statuses, at)
+            bucket = self.shared.bucket(going)
+            if bucket is not None and made.statuses == SUCCESS:
+                bucket.succeeded(going.paid, at)
+            self._depart_if_more(going, at)
+            return
+        going.failures += 1
+        going.followed &= made.begins is not None and made.departs > made.ends.low
+        self._failed(going, at, Failed(made.error, going.on_record()))
+
+    def _settle(self, going: Going, made: Try, at: float) -> None:
+        guard, token = self.shared.guard(going), going.token
+        if guard is None or token is None:
+            return
+        going.token = None
+        guard.end(token, self._outcomes(made), at, slow=self._slow(guard, made))
+
+    def _outcomes(self, made: Try) -> frozenset[Outcome]:
+        """What a try that is known may mean to its breaker."""
+        if made.statuses != FAILED:
+            return _SUCCESS if made.statuses == SUCCESS else _IGNORED
+        breaker = self.policy.breaker
+        if made.over or breaker is None:
+            return _FAILURE
+        found = outcomes(breaker, made.error)
+        return found if self.strict or len(found) == 1 else _FAILURE
+
+    def _slow(self, guard: Guarded, made: Try) -> bool | None:
+        limit = guard.policy.slow_call_duration
+        if limit is None:
+            return False
+        if self.strict and abs(made.ends.low - limit * US) <= TIE:
+            return None
+        return made.ends.low > limit * US
+
+    # --- what comes after a failure ---------------------------------------------------------------
+
+    def _failed(self, going: Going, at: float, failed: Failed) -> None:
+        decision = self._decision(going, at, failed)
+        if decision is None or not decision.may_retry:
+            self._over(going, at)
+        elif not decision.exact:
+            self._unsure(going, at, decision)
+        else:
+            self._retry(going, at, decision, failed)
+
+    def _decision(self, going: Going, at: float, failed: Failed) -> Decision | None:
+        """What the retry policy does; None: there is none."""
+        if self.waits is None:
+            return None
+        elapsed = (at - going.began) / US
+        found = self.waits.after(going.case, max(1, going.tries), failed, elapsed, going.previous)
+        return (
+            found if self.strict or not found.may_retry else Decision(True, False, found.least, found.least)
+        )
+
+    def _over(self, going: Going, at: float) -> None:
+        going.fate = going.known(FAILED, at)
+        self._depart_if_more(going, at)
+
+    def _unsure(self, going: Going, at: float, decision: Decision) -> None:
+        """It is not known whether it is tried again, or when."""
+        next_at = at + decision.most * US
+        surely = self.shared.guard(going) is None and next_at < going.left - TIE
+
+        def lose() -> None:
+            fate = going.after_failure(at, decision, calls_surely=surely)
+            self._set_loose(going, fate, at, at + decision.least * US)
+
+        self._lose(going, at, lose)
+
+    def _retry(self, going: Going, at: float, decision: Decision, failed: Failed) -> None:
+        bucket = self.shared.bucket(going)
+        if bucket is not None:
+            cost = costs(bucket.policy, failed.error)
+            paid = bucket.spend(cost, at)
+            if paid is False:
+                self._over(going, at)
+                return
+            if paid is None:
+                self._unsure(going, at, Decision(True, True, decision.least, decision.most))
+                return
+            going.paid.append(cost)
+        wait = decision.least
+        follows = self._next_on_record(going, at, wait)
+        begins = at + wait * US if follows is None else follows
+        if follows is None:
+            self._depart(going, at)
+        if abs(begins - going.left) <= TIE and self.strict:
+            self._unsure(going, at, Decision(True, True, wait, wait))
+            return
+        going.sleeping, going.slept_since = min(begins, going.left) - at, at
+        going.waited += going.sleeping if begins > going.left else wait * US
+        going.previous = wait
+        if begins > going.left:
+            self._at(going.left, self._out_of_time, going)
+        else:
+            self._soon(going, begins)
+
+    def _next_on_record(self, going: Going, at: float, wait: float) -> float | None:
+        """When the next call began on record, if it was made after this very wait."""
+        case = going.case
+        attempt = case.attempts.get(going.calls + 1)
+        if attempt is None or attempt.began < at - TIE:
+            return None
+        planned = case.waits[going.failures - 1].delay if 0 < going.failures <= len(case.waits) else None
+        same = planned is not None and abs(planned - wait) <= 2e-6 and going.followed
+        gap = attempt.began - at - wait * US
+        if abs(gap) <= self.within or (same and not case.queued and not case.rejections):
+            return float(attempt.began)
+        return None
+
+    def _out_of_time(self, going: Going, at: float) -> None:
+        if going.fate is None:
+            self._over(going, at)
+
+    def _cut_off(self, going: Going, at: float) -> None:
+        """Its run ended then, whatever it was doing; or the record ends there."""
+        if going.fate is not None:
+            return
+        if going.case.status == "open":
+            self._drop(going, going.after_cut(at), at)
+            return
+        guard = self.shared.guard(going)
+        if guard is not None and going.token is not None:
+            guard.end(going.token, _IGNORED, at, slow=False)
+            going.token = None
+        going.fate = going.cut_off(at)
+
+    # --- its run -----------------------------------------------------------------------------
+
+    def _depart_if_more(self, going: Going, at: float) -> None:
+        """It is over; on record something else may have come then."""
+        if going.case.ended > at + self.within:
+            self._depart(going, at)
+
+    def _depart(self, going: Going, at: float) -> None:
+        """From then on it is not what it was on record, and so may be what comes after it in its run."""
+        if at < math.inf and not self.fixed and going.case.root not in self._moved:
+            self._at(at, self._move, going)
+
+    def _move(self, going: Going, at: float) -> None:
+        """The run may go another way from now on."""
+        case, record = going.case, self.record
+        if case.root in self._moved:
+            return
+        self._moved.add(case.root)
+        if case.root in record.unfinished:
+            self.shared.lose_all(at)
+        steadfast = case.root in record.steadfast
+        others = any(
+            stay.key != case.key and stay.began < at - TIE and stay.ended > at + TIE
+            for stay in record.stays.get(case.root, ())
+        )
+        for one in self._below[case.root]:
+            if one.fate is not None:
+                continue
+            if one is not going and one.began >= at - TIE:
+                self._drop(one, one.never(), at)
+            elif not steadfast and (one is not going or others):
+                self._drop(one, one.after_cut(at), at)
+
+    def _drop(self, going: Going, fate: Fate, at: float) -> None:
+        self.shared.lose(going, fate, at)
+        going.fate = fate
+
+
+def _resolved(made: Try) -> Try:
+    """For an estimate: the likelier of what is possible."""
+    statuses = SUCCESS if "success" in made.statuses else made.statuses & FAILED or CANCELLED
+    ends = exactly(made.ends.low)
+    return Try(ends, statuses, exactly(made.calls.low), made.error, made.over, made.departs, made.begins)
