@@ -109,14 +109,14 @@ def _step_finished(event: Event, state: RunState) -> str:
     took = span_ms(step.scheduled_us, event.ts) if step.source is None and step.status != "skipped" else None
     after = f" after {duration(took)}" if took is not None else ""
     why = step.error if step.status == "failed" else step.reason
-    return f"{_name(step.step_id)} {ended}{after}" + _because(why)
+    return f"{_step_name(step.step_id)} {ended}{after}" + _because(why)
 
 
 def _attempt_started(event: Event, state: RunState) -> str:
     attempts = _step(event, state).attempts
     waited = span_ms(attempts[-2].finished_us, event.ts) if len(attempts) > 1 else None
     after = f", after a wait of {duration(waited)}" if waited else ""
-    return f"{_name(event.step_id)}: attempt {event.attempt or 1} begins{after}"
+    return f"{_step_name(event.step_id)}: attempt {event.attempt or 1} begins{after}"
 
 
 def _attempt_finished(event: Event, state: RunState) -> str:
@@ -127,7 +127,7 @@ def _attempt_finished(event: Event, state: RunState) -> str:
     took = span_ms(attempt.started_us, attempt.finished_us) if attempt is not None else None
     after = f" after {duration(took)}" if took is not None else ""
     more = ", its thread goes on" if payload.get("abandoned") else ""
-    text = f"{_name(event.step_id)}: attempt {event.attempt or 1} {ended}{after}{more}"
+    text = f"{_step_name(event.step_id)}: attempt {event.attempt or 1} {ended}{after}{more}"
     return text + _because(payload.get("error"))
 
 
@@ -135,7 +135,7 @@ def _progress(event: Event, state: RunState) -> str:
     fraction, message = event.payload.get("fraction"), event.payload.get("message")
     said = [f"{fraction:.0%}"] if isinstance(fraction, int | float) else []
     said += [str(message)] if message else []
-    return f"{_name(event.step_id or _run(state))}: {', '.join(said) or 'is getting on'}"
+    return f"{_step_name(event.step_id or _run(state))}: {', '.join(said) or 'is getting on'}"
 
 
 # --- what was decided, and the rest --------------------------------------------------------
@@ -143,14 +143,14 @@ def _progress(event: Event, state: RunState) -> str:
 
 def _decision(event: Event, state: RunState) -> str:
     payload = event.payload
-    about = f"{_name(event.step_id)}: " if event.step_id is not None else ""
+    about = _about(event)
     return f"{about}{_name(payload['point'])} → {_name(payload['decision'])}" + _because(
         payload.get("rationale")
     )
 
 
 def _evidence(event: Event, state: RunState) -> str:
-    about = f"{_name(event.step_id)}: " if event.step_id is not None else ""
+    about = _about(event)
     return f"{about}evidence, {choices.piece(event.payload)}"
 
 
@@ -170,19 +170,29 @@ def _hook_failed(event: Event, state: RunState) -> str:
 
 
 def _session(event: Event, state: RunState) -> str:
-    about = f"{_name(event.step_id)}: " if event.step_id is not None else ""
+    about = _about(event)
     return f"{about}noted in session {_name(event.payload.get('session_id'))}"
 
 
 def _other(event: Event) -> str:
     words = event.kind.replace(".", " ").replace("_", " ")
     operation = event.payload.get("operation") or event.payload.get("name")
-    about = f"{_name(event.step_id)}: " if event.step_id is not None else ""
+    about = _about(event)
     return f"{about}{words}" + (f" of {_name(operation)}" if isinstance(operation, str) else "")
 
 
 def _step(event: Event, state: RunState) -> StepState:
     return state.steps[event.step_id or ""]
+
+
+def _about(event: Event) -> str:
+    return f"{_step_name(event.step_id)}: " if event.step_id is not None else ""
+
+
+def _step_name(step_id: object) -> str:
+    """A compensation by what it undoes."""
+    undone = str(step_id or "").removeprefix(COMPENSATION)
+    return _name(step_id) if undone == step_id else f"undo {_name(undone)}"
 
 
 def _name(text: object) -> str:

@@ -1,6 +1,6 @@
 // The picture of a run, changed to what it was at a frame. The picture itself is drawn in Python.
 
-import { duration, h, s, statusClass } from "./elements.js";
+import { duration, h, iconOf, s, statusClass } from "./elements.js";
 import { LOOK } from "./look.js";
 
 const ORIGINS = new Set(["shared", "cached", "reused", "given"]);
@@ -182,7 +182,7 @@ export class DagView {
 
   #drawIcon(part, status) {
     const holder = s("g");
-    holder.innerHTML = LOOK.icons[status] ?? LOOK.icons.pending;
+    holder.innerHTML = iconOf(status);
     const fresh = holder.firstElementChild;
     fresh.setAttribute("transform", part.icon.getAttribute("transform"));
     fresh.dataset.status = status;

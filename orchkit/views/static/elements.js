@@ -27,8 +27,13 @@ function filled(element, properties, children) {
 /** The sign of a status as a drawing. Its markup comes from Python, nothing of a record is in it. */
 export function sign(status) {
   const drawing = s("svg", { class: `sign ${statusClass(status)}`, viewBox: "0 0 16 16", "aria-hidden": "true" });
-  drawing.innerHTML = LOOK.icons[status] ?? LOOK.icons.pending;
+  drawing.innerHTML = iconOf(status);
   return drawing;
+}
+
+/** The drawing of a status as markup. */
+export function iconOf(status) {
+  return Object.hasOwn(LOOK.icons, status) ? LOOK.icons[status] : LOOK.icons.pending;
 }
 
 /** A status with its sign and its word. */
@@ -78,4 +83,9 @@ export function plural(count, noun) {
 export function shorten(text, length) {
   const characters = Array.from(String(text).slice(0, 2 * length + 2));
   return characters.length <= length ? characters.join("") : `${characters.slice(0, length - 1).join("").trimEnd()}…`;
+}
+
+/** The name of a step as people say it: compensations are stored as `compensate:ID`. */
+export function label(step) {
+  return step.startsWith("compensate:") ? `undo ${step.slice("compensate:".length)}` : step;
 }

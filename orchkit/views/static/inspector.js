@@ -1,6 +1,6 @@
 // What is known at a frame: what it changed, the decision or the evidence of it, and the step it is of.
 
-import { chip, duration, h, moment, plural, shorten } from "./elements.js";
+import { chip, duration, h, label, moment, plural, shorten } from "./elements.js";
 import { differences, gist, valueView } from "./values.js";
 
 const MOST_ROWS = 40;
@@ -54,13 +54,13 @@ export class Inspector {
     };
     if (delta.run && frame > 0) put("the run", this.film.runAt(frame - 1), this.film.runAt(frame), delta.run);
     for (const step of Object.keys(delta.steps ?? {})) {
-      if (frame > 0 || delta.steps[step].status) put(step, this.film.step(step, frame - 1), this.film.step(step, frame), delta.steps[step]);
+      if (frame > 0 || delta.steps[step].status) put(label(step), this.film.step(step, frame - 1), this.film.step(step, frame), delta.steps[step]);
     }
     for (const step of Object.keys(delta.attempts ?? {})) {
       for (const key of Object.keys(delta.attempts[step])) {
         const history = this.film.steps.get(step).attempts[Number(key)];
         const after = history.get(frame);
-        put(`${step}, attempt ${after.number}`, history.get(frame - 1), after, { status: "", ...delta.attempts[step][key] });
+        put(`${label(step)}, attempt ${after.number}`, history.get(frame - 1), after, { status: "", ...delta.attempts[step][key] });
       }
     }
     if (groups.length >= MOST_ROWS) groups.push(h("p", { class: "note" }, "… and more"));
@@ -151,7 +151,7 @@ export class Inspector {
 
   #title(step, status, pinned) {
     const unpin = pinned ? h("button", { class: "link", type: "button", title: "Follow the events again (Esc)", onclick: () => this.onPick(null) }, "follow again") : null;
-    return h("h3", {}, h("span", { class: "id", dir: "auto" }, step), chip(status), unpin);
+    return h("h3", {}, h("span", { class: "id", dir: "auto" }, label(step)), chip(status), unpin);
   }
 
   #about(entry, facts, frame) {

@@ -1,6 +1,6 @@
 // Attempts as bars over time, waits hatched, and a playhead that can be dragged.
 
-import { chip, duration, h, s, statusClass } from "./elements.js";
+import { chip, duration, h, label, s, statusClass } from "./elements.js";
 import { TimeScale } from "./timescale.js";
 
 const ROW = 22;
@@ -124,11 +124,11 @@ export class Timeline {
     let taken = -Infinity;
     for (const us of ticks(this.film, this.scale, this.width)) {
       const x = this.x(us);
-      const label = duration(this.film.since(us));
-      const begin = x - label.length * 3.2;
-      if (begin < taken + 10 || x + label.length * 3.2 > this.left + this.width + MARGIN) continue;
-      taken = x + label.length * 3.2;
-      parts.push(s("line", { class: "tick", x1: x, x2: x, y1: 18, y2: 24 }), s("text", { class: "label", x, y: 14 }, label));
+      const text = duration(this.film.since(us));
+      const half = text.length * 3.2;
+      if (x - half < taken + 10 || x + half > this.left + this.width + MARGIN) continue;
+      taken = x + half;
+      parts.push(s("line", { class: "tick", x1: x, x2: x, y1: 18, y2: 24 }), s("text", { class: "label", x, y: 14 }, text));
     }
     this.axis.replaceChildren(...parts);
     this.axis.setAttribute("width", this.plot.clientWidth);
@@ -167,7 +167,7 @@ export class Timeline {
     const lane = s("svg", { class: "lane", height: ROW, width: this.left + this.width + MARGIN + 8, "aria-hidden": "true" });
     for (const gap of this.scale.gaps) lane.append(s("rect", { class: "gap", x: this.x(gap.from), width: this.x(gap.to) - this.x(gap.from), y: 0, height: ROW }));
     lane.append(...bars.map((bar) => bar.element));
-    const name = h("button", { type: "button", class: entry.history.last.parent === null ? "name" : "name item", tabindex: "-1", title: entry.id, onclick: () => this.onPick(entry.id) }, h("span", { dir: "auto" }, entry.id));
+    const name = h("button", { type: "button", class: entry.history.last.parent === null ? "name" : "name item", tabindex: "-1", title: entry.id, onclick: () => this.onPick(entry.id) }, h("span", { dir: "auto" }, label(entry.id)));
     const row = h("div", { class: "row" }, name, lane);
     row.style.transform = `translateY(${place * ROW}px)`;
     return { entry, row, bars: bars.filter((bar) => bar.status !== undefined) };
@@ -253,7 +253,7 @@ export class Timeline {
     this.tip.classList.toggle("hidden", !bar);
     if (!bar) return;
     const what = bar.attempt ? `attempt ${bar.attempt.number}` : "";
-    this.tip.replaceChildren(h("b", { dir: "auto" }, lane.entry.id), what ? ` ${what} ` : " ", chip(bar.status), ` ${duration(bar.until - bar.since)}`);
+    this.tip.replaceChildren(h("b", { dir: "auto" }, label(lane.entry.id)), what ? ` ${what} ` : " ", chip(bar.status), ` ${duration(bar.until - bar.since)}`);
     this.tip.style.left = `${Math.min(x + 12, box.width - 240)}px`;
     this.tip.style.top = `${event.clientY - box.top + 16}px`;
   }
