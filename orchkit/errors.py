@@ -16,7 +16,7 @@
     │   ├── OperationError                .operation, .run_id, .cause
     │   ├── OrchestrationError            .name, .request_id, .run_id, .cause
     │   │   ├── DuplicateRequestError       the same request is being executed: .holder
-    │   │   └── IdempotencyConflictError    the same key with another input: .differences
+    │   │   └── IdempotencyConflictError    the same key with another input: .differences, .other
     │   ├── RunInProgressError            .run_id, .holder: it goes on elsewhere
     │   ├── CodeChangedError              .run_id, .changes: what was edited since it ran
     │   ├── UnresolvedReferenceError      .reference
@@ -205,16 +205,32 @@ def _short(value: Any) -> str:
 
 
 class IdempotencyConflictError(OrchestrationError):
-    """A key was used again with another input; ``differences`` names each field."""
+    """A key was used again with another input; ``differences`` names each field.
+
+    ``other`` is what the key was used for before, where that was something else.
+    """
 
     def __init__(
-        self, name: str, request_id: str, differences: Sequence[Difference], *, run_id: str | None = None
+        self,
+        name: str,
+        request_id: str,
+        differences: Sequence[Difference],
+        *,
+        run_id: str | None = None,
+        other: str | None = None,
+        unlike: str | None = None,
     ) -> None:
         self.differences: tuple[Difference, ...] = tuple(differences)
+        self.other = other
+        if other is not None:
+            cause = f"it was used for {other!r}; a key is one for the whole store"
+            text = f"request {request_id!r} of {name} has the key of another one: {cause} (use another key)"
+            super().__init__(name, request_id, cause, run_id=run_id, text=text)
+            return
         shown = [str(difference) for difference in self.differences[:5]]
         more = len(self.differences) - len(shown)
         shown += [f"and {more} more"] if more else []
-        cause = "; ".join(shown) or "the recorded input is not the one given"
+        cause = "; ".join(shown) or unlike or "the recorded input is not the one given"
         hint = "use another key for another input"
         text = f"request {request_id!r} of {name} was made with another input: {cause} ({hint})"
         super().__init__(name, request_id, cause, run_id=run_id, text=text)

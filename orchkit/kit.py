@@ -25,6 +25,7 @@ from orchkit.engine.resumption import OnChange
 from orchkit.engine.runner import WorkflowEngine
 from orchkit.engine.sessions import SessionOrchestrator
 from orchkit.engine.verify import Verification
+from orchkit.errors import ParameterError, Problem
 from orchkit.executors.body import Bodies
 from orchkit.executors.threads import ThreadWorkers
 from orchkit.interop import bundle
@@ -81,6 +82,9 @@ class Kit(Displayable):
         max_threads: int = 128,
         rng: Random | None = None,
     ) -> None:
+        if isinstance(store, str | Path):
+            hint = f"ok.open({str(store)!r}) opens it and makes a kit"
+            raise ParameterError("Kit", [Problem("store", f"{str(store)!r} is the path of one", hint)])
         self.store = store
         self.registry = registry or Registry(parent=default_registry)
         self.policies = policies or PolicyEngine()

@@ -101,7 +101,7 @@ class WorkflowBuilder:
             breaker: Failures in a row that open it, a name to share one under, or a `BreakerPolicy`;
                 False: none, whatever the policy of the operation says.
             fallback: What takes the place of the result when all attempts fail: a number or ``{"value": …}``,
-                a function that gets the error or nothing, the name of a tool, a list of those (`FallbackPolicy`).
+                a function of the error (or of nothing), the name of a tool, a list of those.
             bulkhead: How many of these calls run at the same time, or a `BulkheadPolicy`.
             rate_limit: Calls per second, ``"100/min"``, or a `RateLimitPolicy`.
             hedge: Seconds after which a slow call gets another one beside it, or a `HedgePolicy`; for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from orchkit.store.store import Store
 FIRST_POLL_S, LAST_POLL_S = 0.005, 0.25
 INPUT_BYTES = 16 * 1024
 """Larger inputs are looked up in the record when it is to be said how they differ."""
+_MOST_TYPES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,14 @@ class Once:
             raise DuplicateRequestError(asked.name, key, str(claim.process), run_id=claim.run_id)
         if answer.verdict == "conflict":
             found = self._differences(asked, claim)
-            raise IdempotencyConflictError(asked.name, key, found, run_id=claim.run_id)
+            raise IdempotencyConflictError(
+                asked.name,
+                key,
+                found,
+                run_id=claim.run_id,
+                other=claim.name if claim.name != asked.name else None,
+                unlike=None if claim.input is None else _unlike(asked.packed.notes),
+            )
         if answer.verdict == "refuse":
             cause = f"it failed before: {claim.error}"
             raise OrchestrationError(asked.name, key, cause, run_id=claim.run_id)
@@ -195,6 +203,14 @@ class Once:
         return DuplicateRequestError(
             claim.name, claim.key, f"{holder}, which took it over", run_id=claim.run_id
         )
+
+
+def _unlike(notes: Sequence[Any]) -> str:
+    """What is said of an input that reads as the recorded one did and is not of the same Python types."""
+    given = [f"{'.'.join(map(str, note[0]))} is a {note[1]}" for note in notes[:_MOST_TYPES] if len(note) > 1]
+    return "the values are equal, their Python types are not: given, " + (
+        "; ".join(given) if given else "everything is plain data, such as a list where a tuple was recorded"
+    )
 
 
 def _why(answer: Answer) -> dict[str, Any]:
