@@ -242,7 +242,7 @@ def test_another_input_is_refused_and_named() -> None:
         assert (
             orchestrator.execute("r", {"day": date(2025, 1, 15), "items": [{"name": "a", "price": 1}]}) == 1
         )
-        with pytest.raises(ok.IdempotencyConflictError, match="name: recorded 'scripted', given 'lists'"):
+        with pytest.raises(ok.IdempotencyConflictError, match="it was used for 'scripted'"):
             Lists(kit, []).execute("r", {"n": 1})
 
 
