@@ -236,7 +236,12 @@ class Kit(Displayable):
         return write_page(page_of(chosen, redact, made_us=self.store.clock.now_us()), path)
 
     def sql(self, query: str, params: Params = None) -> pd.DataFrame:
-        """A SQL query over the history views as a DataFrame: see `Store.sql`."""
+        """A SQL query over the history views as a DataFrame: see `Store.sql`.
+
+        The views are ``runs``, ``steps``, ``attempts``, ``decision_traces``, ``evidence_bundles``,
+        ``events``, ``lineage``, ``sessions``, ``idempotency_keys`` and ``breaker_transitions``;
+        ``describe runs`` shows the columns of one. Other tables are what they are made of, and may change.
+        """
         return self.store.sql(query, params)
 
     def compare(self, a: Run | WorkflowResult | str, b: Run | WorkflowResult | str) -> Comparison:

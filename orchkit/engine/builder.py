@@ -26,6 +26,7 @@ from orchkit.engine.references import fresh
 from orchkit.engine.validation import check_by_step
 from orchkit.errors import OrchkitError, Problem, WorkflowValidationError
 from orchkit.model.base import UNKNOWN_FIELD, Record
+from orchkit.model.brief import brief_name
 from orchkit.model.policy import NO_POLICY, READERS, ReliabilityPolicy
 from orchkit.model.presets import as_policy
 from orchkit.model.workflow import Compensation, ErrorHandling, ExecutionMode, StepDefinition, Workflow
@@ -38,6 +39,8 @@ Undo = Tool | Compensation | Mapping[str, Any]
 """A tool that gets the step's own parameters, or ``{"tool": …, "params": …}``."""
 RecordT = TypeVar("RecordT", bound=Record)
 T = TypeVar("T")
+_SHOWN = 8
+"""As many steps are named where a builder shows itself."""
 
 
 class WorkflowBuilder:
@@ -63,6 +66,14 @@ class WorkflowBuilder:
         self._name = str(name)
         if not self._name.strip():
             self._problems.append((-1, Problem(f"workflow {name!r}", "its name is empty")))
+
+    def __repr__(self) -> str:
+        count, wrong = len(self._steps), len(self._problems)
+        ids = [brief_name(step.step_id) for step in self._steps[:_SHOWN]]
+        ids += ["…"] if count > _SHOWN else []
+        steps = f"{count:,} step{'' if count == 1 else 's'}" + (f": {', '.join(ids)}" if ids else "")
+        told = f"; {wrong} problem{'' if wrong == 1 else 's'} so far, which build() tells" if wrong else ""
+        return f"<{type(self).__name__} {brief_name(self._name)}: {steps}{told}>"
 
     # --- steps -------------------------------------------------------------------------------
 

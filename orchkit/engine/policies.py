@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from orchkit.errors import PolicyError
+from orchkit.errors import PolicyError, Problem
+from orchkit.model.base import Record
 from orchkit.model.faults import faults_of, not_yaml
 from orchkit.model.policy import READERS, OperationPolicy
 from orchkit.model.presets import as_policy
@@ -44,6 +46,44 @@ class PolicyEngine:
         self._choices: dict[str, PolicyChoice] = {}
         for policy in policies:
             self.set_policy(policy)
+
+    def __repr__(self) -> str:
+        held = (f"{policy.pattern} ({', '.join(policy.parts) or 'no parts'})" for policy in self.policies)
+        count = len(self.warnings())
+        told = f"; {count} warning{'' if count == 1 else 's'}, see warnings()" if count else ""
+        return f"<PolicyEngine: {', '.join(held)}{told}>"
+
+    def warnings(self, hooks: Iterable[str] | None = None) -> list[Problem]:
+        """What in the policies cannot do what it seems to, and names that stand for several things.
+
+        With ``hooks``, the names that there are (``kit.hooks.names``), also hooks that are not among them;
+        an operation that has such a one fails.
+        """
+        found = [
+            replace(problem, where=f"{policy.pattern} > {problem.where}")
+            for policy in self.policies
+            for problem in policy.warnings()
+        ]
+        known = None if hooks is None else tuple(hooks)
+        return [*found, *self._shared(), *(self._unknown_hooks(known) if known is not None else ())]
+
+    def _shared(self) -> Iterator[Problem]:
+        """One name with several settings: calls share what is set first."""
+        first: dict[tuple[str, str], tuple[str, Record]] = {}
+        for policy in self.policies:
+            for what, part in _named(policy):
+                pattern, known = first.setdefault((what, part.name), (policy.pattern, part))
+                if known != part:
+                    cause = f"{what} {part.name!r} has other settings than in {pattern}"
+                    yield Problem(policy.pattern, cause, "calls that name the same one share it")
+
+    def _unknown_hooks(self, known: Sequence[str]) -> Iterator[Problem]:
+        for policy in self.policies:
+            for name in policy.hooks:
+                if name not in known:
+                    near = get_close_matches(name, known, n=1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+                    yield Problem(f"{policy.pattern} > hooks", f"there is no hook {name!r}", hint)
 
     def set_policy(self, policy: OperationPolicy) -> None:
         """Add a policy; replaces the one with the same pattern."""
@@ -135,6 +175,19 @@ class PolicyEngine:
         if source is not None:
             engine.load(source)
         return engine
+
+
+def _named(policy: OperationPolicy) -> Iterator[tuple[str, Any]]:
+    """The parts of a policy that calls share by name."""
+    budget = policy.retry.budget if policy.retry is not None else None
+    parts = (
+        ("breaker", policy.breaker),
+        ("bulkhead", policy.bulkhead),
+        ("rate_limit", policy.rate_limit),
+        ("faults", policy.faults),
+        ("retry budget", budget),
+    )
+    return ((what, part) for what, part in parts if part is not None and part.name is not None)
 
 
 def _read(pattern: str, fields: dict[str, Any]) -> OperationPolicy:

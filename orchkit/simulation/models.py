@@ -129,9 +129,14 @@ class Bursts:
 
 @dataclass(frozen=True, slots=True)
 class Outages:
-    """The service is down in these windows, each again ``every`` so many seconds if that is given."""
+    """The service is down in these windows, each again ``every`` so many seconds if that is given.
+
+    A window is its start and how long it lasts, in seconds: ``Outages([(600, 900)])`` is down from 600 s to
+    1,500 s.
+    """
 
     windows: Sequence[Window]
+    """Pairs of start and duration in seconds."""
     every: float | None = None
     rate: float = 1.0
     """The share of calls that fails while it is down."""
@@ -142,6 +147,10 @@ class Outages:
         _check("Outages", rate=(self.rate, 0, 1), after=(self.after, 0, math.inf))
         _check_windows("Outages", self.windows, self.every)
         error_of(self.error)
+
+    def __repr__(self) -> str:
+        share = f", {self.rate:.0%} of the calls" if self.rate < 1 else ""
+        return f"<Outages {_spelled(self.windows, self.every)}: {self.error}{share}>"
 
     def start(self, luck: Luck) -> Draw:
         """See `FaultModel`."""
@@ -155,15 +164,22 @@ class Outages:
 
 @dataclass(frozen=True, slots=True)
 class SlowDowns:
-    """Calls take ``extra`` seconds more in these windows, each again ``every`` so many seconds if given."""
+    """Calls take ``extra`` seconds more in these windows, each again ``every`` so many seconds if given.
+
+    A window is its start and how long it lasts, in seconds.
+    """
 
     windows: Sequence[Window]
+    """Pairs of start and duration in seconds."""
     extra: float
     every: float | None = None
 
     def __post_init__(self) -> None:
         _check("SlowDowns", extra=(self.extra, 0, math.inf))
         _check_windows("SlowDowns", self.windows, self.every)
+
+    def __repr__(self) -> str:
+        return f"<SlowDowns {_spelled(self.windows, self.every)}: {self.extra:g} s more>"
 
     def start(self, luck: Luck) -> Draw:
         """See `FaultModel`."""
@@ -250,6 +266,17 @@ def _class_named(name: str) -> type[Exception]:
     module, _, bare = name.rpartition(".")
     # Our own stand bare on the record.
     return type(bare, (SimulatedError,), {"__module__": module or "orchkit.errors"})
+
+
+def _spelled(windows: Sequence[Window], every: float | None) -> str:
+    """``from 600 s to 1,500 s``; at most three windows."""
+    shown = [f"from {start:,g} s to {start + length:,g} s" for start, length in windows[:_MOST_WINDOWS]]
+    left = len(windows) - len(shown)
+    shown += [f"{left:,} more"] if left else []
+    return ", ".join(shown) + (f", every {every:,g} s" if every is not None else "")
+
+
+_MOST_WINDOWS = 3
 
 
 def _within(windows: Sequence[Window], every: float | None, at: float) -> bool:

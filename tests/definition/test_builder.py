@@ -446,3 +446,13 @@ def test_definitions_are_the_same_in_json_and_yaml(builder: WorkflowBuilder) -> 
     )
     assert Workflow.from_json(workflow.to_json()) == workflow
     assert Workflow.from_yaml(workflow.to_yaml()) == workflow
+
+
+def test_a_builder_shows_what_it_has(builder: WorkflowBuilder) -> None:
+    """Its name, its steps, and how many problems there are by now."""
+    assert repr(builder) == "<WorkflowBuilder flow: 0 steps>"
+    builder.add_step("fetch", {"url": "x"}).add_step("nowhere", retry="nonsense")
+    assert (
+        repr(builder)
+        == "<WorkflowBuilder flow: 2 steps: fetch, nowhere; 1 problem so far, which build() tells>"
+    )

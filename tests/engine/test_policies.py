@@ -159,3 +159,26 @@ def test_what_are_no_policies_is_refused(source: Any) -> None:
     """The error says which form they have, and what was found."""
     with pytest.raises(PolicyError, match=r"expected a mapping under 'policies'.*found"):
         PolicyEngine.of(source)
+
+
+def test_what_cannot_work_among_policies_is_told() -> None:
+    """Contradictions by pattern, one name with two settings, and hooks that are not there."""
+    engine = PolicyEngine.of(
+        {
+            "policies": {
+                "web.*": {"breaker": {"name": "b", "failure_threshold": 3}, "hooks": ["metrcs"]},
+                "mail.*": {"breaker": {"name": "b", "failure_threshold": 5}, "hooks": ["metrics"]},
+                "shop.*": {"retry": {"retry_on": ["ValuError"]}, "hooks": []},
+            }
+        }
+    )
+    hooks = ("metrics", "audit", "session_lifecycle")
+    assert [str(problem) for problem in engine.warnings(hooks)] == [
+        "shop.* > retry.retry_on: no known error is called 'ValuError' (did you mean 'ValueError'?)",
+        "mail.*: breaker 'b' has other settings than in web.* (calls that name the same one share it)",
+        "web.* > hooks: there is no hook 'metrcs' (did you mean 'metrics'?)",
+    ]
+    assert repr(engine) == (
+        "<PolicyEngine: default (no parts), web.* (breaker), mail.* (breaker), shop.* (retry); "
+        "2 warnings, see warnings()>"
+    )

@@ -261,3 +261,12 @@ def test_models_refuse_what_cannot_be(make: Any, names: list[str]) -> None:
     with pytest.raises(ParameterError) as caught:
         make()
     assert all(name in str(caught.value) for name in names)
+
+
+def test_windows_say_what_they_mean() -> None:
+    """A window is a start and a duration; the model shows from when to when it holds."""
+    assert repr(Outages([(600, 900)])) == "<Outages from 600 s to 1,500 s: ConnectionError>"
+    assert repr(Outages([(0, 5)], every=60, rate=0.5)) == (
+        "<Outages from 0 s to 5 s, every 60 s: ConnectionError, 50% of the calls>"
+    )
+    assert repr(SlowDowns([(n, 1) for n in range(0, 50, 10)], extra=2)).endswith("21 s, 2 more: 2 s more>")
