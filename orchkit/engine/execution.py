@@ -159,9 +159,15 @@ class Execution:
             node = self.plan.nodes.get(step_id)
             if node is not None:
                 self._nodes.remember(step_id, before.inputs.get(step_id))
+                if result.status == "skipped":
+                    self._standing.passed_over.add(step_id)
                 self._settle(node, result)
         self._ready = deque(step_id for step_id in self._ready if step_id not in self.results)
-        undoing = before.undoing if isinstance(before, Resumption) else None
+        if not isinstance(before, Resumption):
+            return
+        for step_id, params in before.given.items():
+            self.gate.give(self.run_id, step_id, params)
+        undoing = before.undoing
         if undoing is not None and self._stopped is None:
             self._status, self._error = "failed", undoing
             self._stop(undoing)
@@ -213,7 +219,10 @@ class Execution:
             except asyncio.CancelledError:
                 interrupted = True
                 self.cancel(self._outer_reason())
-        task.result()
+        if task.cancelled():  # before it had begun
+            self._nodes.skip_undoing()
+        else:
+            task.result()
         return interrupted
 
     # --- starting and settling steps ---------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from orchkit.engine.recorder import RunRecorder
 from orchkit.errors import ExecutionError, ParameterError, Problem, StoreError
 from orchkit.model import event as ev
+from orchkit.model.state import PASSED_OVER
 
 Pause = Literal["before_each"]
 DECISION = "decision:"
@@ -130,6 +131,10 @@ class Gate:
         """Parameters that somebody gave a step in place of its own; once."""
         return self._edited.pop((run_id, step_id), {}) if self._edited else {}
 
+    def give(self, run_id: str, step_id: str, params: Mapping[str, Any]) -> None:
+        """Let a step begin with these parameters, which somebody gave it in an earlier life of the run."""
+        self._edited[run_id, step_id] = params
+
     def failed(self, step_id: str) -> None:
         """A step was held because it failed."""
         self._by_failure = self._by_failure or not self.closed
@@ -179,7 +184,7 @@ class Gate:
         """Pass over a step that waits or is held, by default the first: its output will be missing."""
         room, found = self._first([*self._held_in(step_id), *self._waiting_in(step_id)], step_id)
         self._decided("skip", f"step {found!r} is passed over by hand", step_id=found, room=room)
-        room.pass_over(found, "passed over by hand")
+        room.pass_over(found, PASSED_OVER)
         self._after_failure()
         room.pump()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -250,15 +250,24 @@ class NodeRunner:
         A compensation that fails is on the record and does not keep the others from being tried; after one
         that is cancelled the others are skipped.
         """
-        nodes, cancelled = self._execution.plan.nodes, False
-        for step_id, result in reversed(self._execution.results.items()):  # in order of completion
-            node = nodes[step_id]
-            if node.undo is None or not result.success or self._kept(f"compensate:{step_id}"):
-                continue
+        cancelled = False
+        for node, undo in self._undoable():
             if cancelled:
-                self._skip_undo(step_id, node.undo)
+                self._skip_undo(node.step.step_id, undo)
             else:
                 cancelled = (await self._undo(node)).status == "cancelled"
+
+    def skip_undoing(self) -> None:
+        """Undo nothing: it was cancelled before it had begun."""
+        for node, undo in self._undoable():
+            self._skip_undo(node.step.step_id, undo)
+
+    def _undoable(self) -> Iterator[tuple[Node, Undo]]:
+        """What is to be undone and is not yet, the last completed first."""
+        for step_id, result in reversed(self._execution.results.items()):  # in order of completion
+            node = self._execution.plan.nodes[step_id]
+            if node.undo is not None and result.success and not self._kept(f"compensate:{step_id}"):
+                yield node, node.undo
 
     def _skip_undo(self, step_id: str, undo: Undo) -> None:
         result = StepResult(f"compensate:{step_id}", "skipped", reason=self._recorder.cancel_reason)

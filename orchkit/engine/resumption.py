@@ -37,6 +37,8 @@ class Resumption:
     """The steps that are not run again, in order of completion; items of maps and compensations, too."""
     inputs: dict[str, Any] = field(default_factory=dict)
     """What the kept steps were given (for those that can be undone)."""
+    given: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What steps that run again were given by hand."""
     earlier: dict[str, Earlier] = field(default_factory=dict)
     """Attempts of the steps that run again."""
     in_doubt: dict[str, list[int]] = field(default_factory=dict)
@@ -155,6 +157,7 @@ def plan_resumption(
     }
     for step in sorted(state.steps.values(), key=lambda step: step.finished_seq):
         _sort_in(found, step, compiled.plan, rerun, outputs)
+    _note_given(found, compiled.plan, rerun)
     _leave(found, compiled.plan)
     _sort_children(found, compiled.plan, rerun)
     begun = {step.step_id for step in state.steps.values() if step.scheduled_us is not None}
@@ -286,12 +289,25 @@ def _sort_in(
     if node is None:
         return  # the definition has it no more
     again = step.top in rerun
-    if not again and (step.step_id in outputs or (step.status == "failed" and not found.anew)):
+    decided = step.passed_over or (step.status == "failed" and not found.anew)
+    if not again and (step.step_id in outputs or decided):
         found.kept[step.step_id] = recorded_step(step, outputs.get(step.step_id))
         if node.undo is not None and node.undo.template is None and not step.parent:
             _remember_input(found, step)
         return
     _note_attempts(found, step, forgiven=again or found.anew or step.status == "success")
+
+
+def _note_given(found: Resumption, plan: Plan, rerun: set[str]) -> None:
+    """What steps were given by hand when they began last, in place of their own parameters."""
+    edits = {d.step_id: d.seq for d in found.state.decisions if (d.point, d.decision) == ("operator", "edit")}
+    for step_id, seq in edits.items():
+        step, node = found.state.steps.get(step_id or ""), plan.nodes.get(step_id or "")
+        if step is None or node is None or node.target is None or node.over is not None:
+            continue
+        if seq < step.scheduled_seq and step.step_id not in rerun and step.step_id not in found.kept:
+            with suppress(CodecError):
+                found.given[step.step_id] = codec.unpack(step.input, step.input_types)
 
 
 def _remember_input(found: Resumption, step: StepState) -> None:

@@ -10,6 +10,9 @@ from orchkit.model import event as ev
 from orchkit.model.event import Event
 from orchkit.model.result import RunStatus, StepStatus
 
+PASSED_OVER = "passed over by hand"
+"""The reason of a step that somebody skipped, and that is not to run when its run goes on."""
+
 
 @dataclass(slots=True)
 class AttemptState:
@@ -59,9 +62,11 @@ class StepState:
     """For an item of a map: the map's step id."""
     status: StepStatus = "pending"
     scheduled_us: int | None = None
+    scheduled_seq: int = 0
+    """The place of that event in the total order: times may be equal, or go backwards."""
     finished_us: int | None = None
     finished_seq: int = 0
-    """The place of that event in the total order: times may be equal, or go backwards."""
+    """The same for its end."""
     input: Any = None
     input_types: list[Any] | None = None
     """The type notes of the input, which `orchkit.store.codec.unpack` takes; None for plain JSON."""
@@ -85,12 +90,21 @@ class StepState:
         """The step of the definition that it belongs to: for an item of a map the map."""
         return self.parent or self.step_id
 
+    @property
+    def passed_over(self) -> bool:
+        """Whether somebody skipped it, by hand."""
+        return self.status == "skipped" and self.reason == PASSED_OVER
+
     def begin_anew(self) -> None:
         """What became of it so far does not count any more; its attempts stay on record."""
         self.status = "pending"
-        self.forgiven = max((attempt.number for attempt in self.attempts), default=0)
+        self.forgive()
         self.scheduled_us = None
         self.forget_outcome()
+
+    def forgive(self) -> None:
+        """The attempts so far do not count towards a retry limit any more."""
+        self.forgiven = max((attempt.number for attempt in self.attempts), default=0)
 
     def forget_outcome(self) -> None:
         """It runs (again): what was said of its end, or on the way there, is over."""
@@ -253,7 +267,7 @@ def _taken_up(state: RunState, payload: Mapping[str, Any]) -> None:
         if step.top in again:
             step.begin_anew()
             step.child_run_id = None
-        elif anew and (state.undoes(step) or step.status != "success"):
+        elif anew and (state.undoes(step) or not (step.status == "success" or step.passed_over)):
             step.begin_anew()
         elif step.status == "running":
             step.status = "pending"
@@ -267,7 +281,7 @@ def _step_scheduled(state: RunState, event: Event) -> None:
     payload = event.payload
     step = state.step(event.step_id or "")
     step.status = "running"
-    step.scheduled_us = event.ts
+    step.scheduled_us, step.scheduled_seq = event.ts, event.seq
     step.name = payload.get("name", step.name)
     step.node_type = payload.get("node_type", step.node_type)
     step.parent = payload.get("parent")
@@ -327,6 +341,13 @@ def _decision(state: RunState, event: Event) -> None:
             payload,
         )
     )
+    made = state.decisions[-1]
+    if made.step_id is not None and (made.point, made.decision, made.by_engine) == (
+        "operator",
+        "retry",
+        True,
+    ):
+        state.step(made.step_id).forgive()
 
 
 def _evidence(state: RunState, event: Event) -> None:

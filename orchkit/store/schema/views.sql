@@ -16,7 +16,7 @@ UNION ALL
 (FROM step_start s WHERE s.run_id IN (FROM resumed_runs())
  QUALIFY row_number() OVER (PARTITION BY s.run_id, s.step_id ORDER BY s.seq DESC) = 1);
 -- What did not count any more when a run was taken up again: all of the steps in `again`; with `anew` also what
--- had not succeeded, and what had been undone.
+-- had not succeeded (and was not skipped by hand), and what had been undone.
 CREATE OR REPLACE MACRO forgotten() AS TABLE
 SELECT r.run_id, r.seq, coalesce(json_extract_string(e.payload, '$.again[*]'), []) AS again,
        coalesce(TRY_CAST(e.payload ->> '$.anew' AS BOOLEAN), FALSE) AS anew
@@ -33,7 +33,8 @@ WITH last_end AS (
     FROM forgotten() g JOIN last_end f ON f.run_id = g.run_id AND f.seq < g.seq
         LEFT JOIN item i ON i.run_id = f.run_id AND i.step_id = f.step_id
     WHERE list_contains(g.again, coalesce(i.parent, f.step_id))
-       OR (g.anew AND (f.status <> 'success' OR f.step_id LIKE 'compensate:%'))
+       OR (g.anew AND (f.step_id LIKE 'compensate:%'
+                       OR f.status <> 'success' AND f.reason IS DISTINCT FROM 'passed over by hand'))
 )
 FROM step_end f WHERE NOT EXISTS (FROM resumed_runs() r WHERE r.run_id = f.run_id)
 UNION ALL
