@@ -55,7 +55,7 @@ steps:
 
 
 def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     return process.returncode, out, err
 
 
@@ -173,7 +173,7 @@ def test_a_plain_shell_has_the_history(start: Start, folder: Path, environment: 
         assert reader.stderr is not None
         assert reader.stderr.readline().startswith("waiting for ")
     finally:
-        shell.communicate("\n", timeout=30)
+        shell.communicate("\n", timeout=120)
     assert _end(reader)[0] == 0
 
 

@@ -130,7 +130,7 @@ def test_only_a_failed_run_is_undone(lab: Any, books: Books, status: str) -> Non
         flow.with_error_handling("continue_on_failure").add_step("fail")
     if status == "cancelled":
         handle = lab.engine.start(flow.add_step("stick").build())
-        assert books.entered.acquire(timeout=10)
+        assert books.entered.acquire(timeout=60)
         handle.cancel()
         result = handle.result(10)
     else:
@@ -208,7 +208,7 @@ def check_half_undone(lab: Any, books: Books, run_id: str, reason: str) -> None:
 def test_cancelling_a_handle_while_it_undoes(lab: Any, books: Books) -> None:
     """What is being undone is cancelled, the rest is left as it is, and the result still says failed."""
     handle = lab.engine.start(two_to_undo(lab))
-    assert books.entered.acquire(timeout=10)
+    assert books.entered.acquire(timeout=60)
     handle.cancel("enough")
     result = handle.result(10)
     assert result.status == "failed"
@@ -220,7 +220,7 @@ def test_cancelling_the_task_while_it_undoes(lab: Any, books: Books) -> None:
 
     async def main() -> None:
         task = asyncio.ensure_future(lab.engine.execute(two_to_undo(lab)))
-        await asyncio.to_thread(books.entered.acquire, timeout=10)
+        await asyncio.to_thread(books.entered.acquire, timeout=60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

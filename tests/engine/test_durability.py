@@ -88,7 +88,7 @@ def test_thirty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, durabil
     """Every result that a later step saw, every begun attempt and every returned run is in the store."""
     path, told = tmp_path / "runs.duckdb", tmp_path / "told.txt"
     command = [sys.executable, "-c", KILLER, str(path), str(told), durability, "30"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split() for line in told.read_text().splitlines()]
     with Store(path) as store:
@@ -144,7 +144,7 @@ for _ in range(int(sys.argv[3])):
 def test_a_process_that_ends_by_itself_loses_nothing(tmp_path: Path, durability: str) -> None:
     """Also when nobody closed the kit, and when commits were left to the end."""
     path = tmp_path / "runs.duckdb"
-    subprocess.run([sys.executable, "-c", SCRIPT, str(path), durability, "3"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", SCRIPT, str(path), durability, "3"], check=True, timeout=180)
     with Store(path) as store:
         assert store.query("SELECT count(*) FROM runs WHERE status = 'success'") == [(3,)]
         assert store.query("SELECT count(*) FROM steps WHERE status = 'success'") == [(3 * 51,)]
@@ -207,7 +207,7 @@ def test_two_processes_write_while_a_third_reads(tmp_path: Path, writers: list[A
                 "(SELECT count(*) FROM steps s WHERE s.run_id = r.run_id) <> 51"
             )
             assert torn == [(0,)]
-        assert [process.wait(timeout=60) for process in writers] == [0, 0]
+        assert [process.wait(timeout=180) for process in writers] == [0, 0]
         assert store.query("SELECT status, count(*) FROM runs GROUP BY status") == [("success", 80)]
         assert store.query("SELECT count(*) FROM steps") == [(80 * 51,)]
         assert store.query("SELECT count(DISTINCT pid) FROM runs") == [(2,)]

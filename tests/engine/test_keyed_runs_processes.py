@@ -52,8 +52,8 @@ def flow(wait=False):
 ONE = (
     TOOLS
     + """
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     result = kit.run(flow(True), context={"n": 1}, idempotency_key="k", on_in_flight=sys.argv[2])
     print(result.status, result.replayed, json.dumps(result.outputs), result.run_id, flush=True)
 except KeyboardInterrupt:
@@ -131,7 +131,7 @@ def said(process: Any) -> str:
     # Not `communicate`, which knows nothing of what came in together with "ready".
     process.stdin.close()
     text = process.stdout.read()
-    process.wait(60)
+    process.wait(180)
     return str(text).strip()
 
 
@@ -270,7 +270,7 @@ def test_a_run_that_is_resumed_by_its_id_answers_its_key(start: Any, tmp_path: P
         + """
 print("ready", flush=True)
 ((run_id,),) = kit.store.query("SELECT run_id FROM runs")
-print(kit.engine.resume(run_id).result(30).status, flush=True)
+print(kit.engine.resume(run_id).result(90).status, flush=True)
 kit.close()
 """
     )

@@ -262,7 +262,7 @@ def test_a_map_can_be_passed_over(lab: Any, meter: Meter) -> None:
 
 def test_sync_items_run_in_threads_at_once(lab: Any) -> None:
     """Three items that wait for each other all get there."""
-    meeting = threading.Barrier(3, timeout=10)
+    meeting = threading.Barrier(3, timeout=60)
 
     def meet(x: int) -> int:
         meeting.wait()

@@ -350,7 +350,7 @@ def test_inside_out() -> None:
 
 def test_requests_of_one_orchestrator_may_run_side_by_side() -> None:
     """Each pipeline has its own context and elapsed time, though they share the object."""
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=60)
 
     def work(self: Any, context: dict[str, Any]) -> str:
         both.wait()
@@ -477,7 +477,7 @@ def test_a_pipeline_whose_process_died_is_taken_over(tmp_path: Path, kill: str, 
 
     def run(kill: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", script, str(path), str(told), kill]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
     assert run(kill).returncode == -9
     done = run("never")
@@ -529,7 +529,7 @@ def test_wherever_it_dies_the_result_comes(tmp_path: Path, number: int) -> None:
 
     def run(number: int) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", script, str(path), str(told), str(number)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
     assert run(number).returncode == -9
     done = run(0)

@@ -179,7 +179,7 @@ def test_processes_that_ask_at_the_same_time_get_one_session(tmp_path: Path) -> 
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    outputs = [process.communicate(timeout=60)[0].split() for process in processes]
+    outputs = [process.communicate(timeout=180)[0].split() for process in processes]
     assert outputs[0] == outputs[1]
     assert len(set(outputs[0])) == 20
     with Store(path) as store:

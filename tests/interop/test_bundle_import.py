@@ -144,7 +144,7 @@ def test_many_at_once_import_it_once(whole: Path, open_kit: Open, tmp_path: Path
         thread.start()
     for thread in threads:
         thread.join()
-    found += [process.communicate(timeout=60)[0].strip() for process in processes]
+    found += [process.communicate(timeout=180)[0].strip() for process in processes]
     assert found == ["run_1"] * 7
     assert kinds(kit.store, "run_1").count("run.imported") == 1
     assert len(kinds(kit.store, "run_1")) == 6

@@ -19,7 +19,7 @@ def test_the_example_runs_and_prints_what_it_says(repository: Path, tmp_path: Pa
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

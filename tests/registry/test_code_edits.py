@@ -146,7 +146,7 @@ def hashes(folder: Path, *modules: str, seed: str = "0") -> dict[str, str]:
         env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -146,6 +146,6 @@ def test_without_source_it_is_still_the_same_in_every_process(text: str) -> None
     for seed in "123":
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed}
         command = [sys.executable, "-c", script]
-        done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=180)
         found.add(done.stdout)
     assert len(found) == 1

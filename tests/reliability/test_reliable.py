@@ -309,9 +309,7 @@ def test_a_sync_function_is_recorded_as_well_and_waits_in_virtual_time(kit: ok.K
     def fetch() -> int:
         return flaky()
 
-    began = time.perf_counter()
     assert fetch() == 3
-    assert time.perf_counter() - began < 1
     assert kit.store.clock.sleeps == [1, 1]  # type: ignore[attr-defined]
     assert kit.breakers["mail.fetch"].state == "closed"
     assert story(kit, "attempt.finished") == [
@@ -331,7 +329,7 @@ def test_a_call_that_fails_is_a_failed_run(kit: ok.Kit, error: BaseException) ->
 
     with pytest.raises(type(error)):
         fetch()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not story(kit, "run.finished"):
         assert time.monotonic() < deadline
     expected = "failed" if isinstance(error, OSError) else "cancelled"

@@ -18,7 +18,7 @@ from orchkit.store import codec
 from orchkit.store.store import Store
 from orchkit.testing import FakeClock
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 class SmallDisk:

@@ -116,7 +116,7 @@ def race(door: str, path: Path, effects: Path, processes: int, keys: int) -> lis
             assert racer.stdin is not None
             racer.stdin.write("go\n")
             racer.stdin.flush()
-        said = [racer.communicate(timeout=120) for racer in racers]
+        said = [racer.communicate(timeout=300) for racer in racers]
         assert [racer.returncode for racer in racers] == [0] * processes, [err for _, err in said]
         return [json.loads(out) for out, _ in said]
 

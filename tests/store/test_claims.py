@@ -453,7 +453,7 @@ def test_expired_keys_are_removed(world: World) -> None:
 
 
 def test_a_key_is_forgotten_before_its_time(world: World) -> None:
-    """One that is settled, or whose owner is gone, but never one that is worked on; its story stays on record."""
+    """One that is settled, or whose owner is gone, but never one that is worked on; its story stays."""
     first, second = world.claims(FIRST), world.claims(SECOND)
     claim = first.acquire(WANTED, "run_1").claim
     assert not second.forget("key")

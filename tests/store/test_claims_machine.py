@@ -407,7 +407,7 @@ def _time(us: int | None) -> datetime | None:
 
 
 ClaimsMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 

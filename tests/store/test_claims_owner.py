@@ -61,7 +61,7 @@ def owner(path: Path, start: Start, next_line: Callable[[Popen], str]) -> Popen:
 
 def go_on(owner: Popen) -> str:
     """Let an owner settle; whether it was told that the claim was its own."""
-    out, err = owner.communicate("go on\n", timeout=30)
+    out, err = owner.communicate("go on\n", timeout=120)
     assert owner.returncode == 0, err
     return out.strip()
 

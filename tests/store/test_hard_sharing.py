@@ -27,6 +27,7 @@ STUCK = """
 import sys, time
 from orchkit.store.store import Store
 store = Store(sys.argv[1])
+store._lease._ttl_us = 600_000_000  # so long that nobody waits for its end
 for number in range(500):
     store.append("x", '{"n": %d}' % number, run_id="run_1")
 store.commit()
@@ -34,31 +35,30 @@ harden = store.log.harden
 def stick(seq):
     if sys.argv[2] == "before":
         print("stuck", flush=True)
-        time.sleep(60)
+        time.sleep(600)
     harden(seq)
 store.log.harden = stick
 def trim(seq, blobs):
     print("stuck", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 store.log.trim = trim
 store.ingest()
 """
 WAITS = """
-import sys, time
+import sys
 from orchkit.store.store import Store
 store = Store(sys.argv[1])
 store.record("x", {"n": 500 + int(sys.argv[2])}, run_id="run_1")
 print("waiting", flush=True)
-began = time.monotonic()
 found = [event.payload["n"] for event in store.events("run_1")]
-print(found[:500] == list(range(500)), time.monotonic() - began < 6)
+print(found[:500] == list(range(500)))
 store.close()
 """
 SHELL = """
-import duckdb, sys, time
+import duckdb, sys
 connection = duckdb.connect(sys.argv[1])
 print("holding", flush=True)
-time.sleep(2.0)
+sys.stdin.readline()
 connection.close()
 """
 
@@ -80,33 +80,33 @@ def test_a_process_is_killed_while_it_ingests_and_others_wait(
         next_line(process)
     os.kill(stuck.pid, signal.SIGKILL)
     stuck.wait()
-    assert [finish(process) for process in waiting] == [["True True"]] * 2
+    assert [finish(process) for process in waiting] == [["True"]] * 2
     store = open_store()
     assert sorted(event.payload["n"] for event in store.events("run_1")) == list(range(502))
     assert store.log.read_after(0, 1) == []
 
 
-def test_a_shell_holds_the_file_for_two_seconds(
+def test_a_shell_holds_the_file_for_a_while(
     path: Path, start: Start, next_line: NextLine, open_store: Callable[..., Store]
 ) -> None:
     """Recording does not wait for it; several readers do, and all of them get in when it is closed."""
     with Store(path) as store:
         store.query("SELECT 1")
-    shell = start(SHELL, path)
+    shell = start(SHELL, path, stdin=subprocess.PIPE)
     next_line(shell)
-    began = time.monotonic()
     store = open_store()
     for number in range(50):
         store.record("x", {"n": number}, run_id="run_1")
-    assert shell.poll() is None, "recording waited"
     counts: list[int] = []
     threads = [threading.Thread(target=lambda: counts.append(len(store.events("run_1")))) for _ in range(4)]
     for thread in threads:
         thread.start()
+    time.sleep(0.5)
+    assert counts == []
+    shell.communicate("\n")
     for thread in threads:
         thread.join()
     assert counts == [50] * 4
-    assert time.monotonic() - began > 1.0
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -123,7 +123,7 @@ def test_a_connection_of_the_same_process(
         began = time.monotonic()
         with pytest.raises(StoreBusyError, match="a DuckDB connection of this very process"):
             store.events("run_1")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30  # half of the time to wait for others
         assert own.execute("SELECT count(*) FROM events").fetchone() == (1,)
     assert len(store.events("run_1")) == 2
 
@@ -201,7 +201,7 @@ def test_forked_workers_of_multiprocessing(path: Path) -> None:
         [sys.executable, "-W", "error", "-c", FORKS, path],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert (done.returncode, done.stdout.split("\n")) == (0, ["True ", "0 2", ""]), done.stderr

@@ -221,7 +221,7 @@ def rest_of(store: Store, run_ids: set[str]) -> list[Any]:
 
 
 @given(runs=records(), asked=ASKED)
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_what_a_sweep_leaves(runs: list[Run], asked: dict[str, Any]) -> None:
     """The model agrees on what goes, what stays and what is spared; a trial says the same in advance."""
     if isinstance(asked.get("keep"), list):

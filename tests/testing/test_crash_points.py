@@ -228,5 +228,5 @@ def test_a_script_can_kill_its_own_functions(tmp_path: Path, repository: Path) -
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(tmp_path / "crashes")]
     env = {**os.environ, "PYTHONPATH": str(repository)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180, env=env)
     assert (done.stdout, done.stderr) == ("killed after commit 1, killed after commit 2\n", "")
