@@ -29,6 +29,7 @@ from orchkit.model.base import UNKNOWN_FIELD, Record
 from orchkit.model.brief import brief_name
 from orchkit.model.policy import NO_POLICY, READERS, ReliabilityPolicy
 from orchkit.model.presets import as_policy
+from orchkit.model.spelling import hinting
 from orchkit.model.workflow import Compensation, ErrorHandling, ExecutionMode, StepDefinition, Workflow
 from orchkit.registry.registration import default_registry
 from orchkit.registry.registry import Registry
@@ -77,6 +78,7 @@ class WorkflowBuilder:
 
     # --- steps -------------------------------------------------------------------------------
 
+    @hinting
     def add_step(
         self,
         tool: Tool,
@@ -146,6 +148,7 @@ class WorkflowBuilder:
             description=description,
         )
 
+    @hinting
     def add_map(
         self,
         tool: Tool,
@@ -201,6 +204,7 @@ class WorkflowBuilder:
             description=description,
         )
 
+    @hinting
     def add_workflow(
         self,
         workflow: Workflow,

@@ -456,3 +456,19 @@ def test_a_builder_shows_what_it_has(builder: WorkflowBuilder) -> None:
         repr(builder)
         == "<WorkflowBuilder flow: 2 steps: fetch, nowhere; 1 problem so far, which build() tells>"
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "said"),
+    [
+        ("add_step", "retries", r"add_step\(\) has no argument 'retries', did you mean 'retry'\?"),
+        ("add_map", "time_out", r"add_map\(\) has no argument 'time_out', did you mean 'timeout'\?"),
+        ("add_step", "xyz", r"no argument 'xyz', there are tool, params, step_id"),
+    ],
+)
+def test_an_unknown_argument_comes_with_the_one_that_was_meant(
+    builder: WorkflowBuilder, method: str, given: str, said: str
+) -> None:
+    """It is a TypeError at once, as everywhere in Python, and says what there is."""
+    with pytest.raises(TypeError, match=said):
+        getattr(builder, method)("fetch", **{given: 3})
