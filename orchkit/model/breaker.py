@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import AliasChoices, Field, model_validator
 
 from orchkit.model.base import Record
+from orchkit.model.manual import documented
 from orchkit.model.selectors import Selectors
 from orchkit.model.span import Seconds
 
@@ -16,6 +17,7 @@ USUAL_FAILURES = 3
 USUAL_RATE_PROBES = 10
 
 
+@documented
 class BreakerPolicy(Record):
     """When calls to a service that fails are no longer made, and how they come back.
 

@@ -7,9 +7,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from orchkit.model.base import Record
+from orchkit.model.manual import documented
 from orchkit.model.selectors import BySelector
 
 
+@documented
 class BudgetPolicy(Record):
     """A token bucket that all calls under one name share; a retry that finds it empty is not made.
 

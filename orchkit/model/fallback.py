@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from orchkit.model.base import Record
+from orchkit.model.manual import documented
 from orchkit.model.reference import FunctionName, function_name
 from orchkit.model.selectors import Selectors
 
@@ -30,6 +31,7 @@ def arguments_of(function: Callable[..., Any]) -> int:
     )
 
 
+@documented
 class FallbackOption(Record):
     """One fallback: a value (None unless said otherwise), a function or a tool."""
 
@@ -65,10 +67,12 @@ class FallbackOption(Record):
         return "a value" if self.function is None else f"function {function_name(self.function)}"
 
 
+@documented
 class FallbackPolicy(Record):
     """Fallbacks, tried in order; the first that is for the error and does not fail itself counts."""
 
     chain: tuple[FallbackOption, ...]
+    """Each a `FallbackOption`, or what one is written as: a number, a function, a tool, ``{"value": …}``."""
 
     @field_validator("chain", mode="before")
     @classmethod

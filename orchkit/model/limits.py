@@ -9,17 +9,21 @@ from typing import Any, Final, Self
 from pydantic import Field, field_validator, model_validator
 
 from orchkit.model.base import Record
+from orchkit.model.manual import documented
 from orchkit.model.reference import FunctionName
 from orchkit.model.span import UNIT_PATTERN, Seconds, unit_seconds
 
 _RATE: Final = re.compile(rf"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*({UNIT_PATTERN})\s*")
 
 
+@documented
 class TimeoutPolicy(Record):
     """Limits in seconds: on each attempt, and on the step with all its attempts and waits."""
 
     attempt: Seconds | None = Field(default=None, gt=0)
+    """Seconds that each attempt may take."""
     total: Seconds | None = Field(default=None, gt=0)
+    """Seconds for all attempts, the waits between them included."""
 
     @property
     def limits(self) -> bool:
@@ -27,6 +31,7 @@ class TimeoutPolicy(Record):
         return self.attempt is not None or self.total is not None
 
 
+@documented
 class BulkheadPolicy(Record):
     """How many calls may run at the same time, and how many may wait for a place."""
 
@@ -40,6 +45,7 @@ class BulkheadPolicy(Record):
     """Seconds that a call waits at most; None: as long as it takes."""
 
 
+@documented
 class RateLimitPolicy(Record):
     """How many calls may start per period."""
 
@@ -56,6 +62,7 @@ class RateLimitPolicy(Record):
     """Seconds that a call waits for its turn at most; None: as long as it takes."""
 
 
+@documented
 class HedgePolicy(Record):
     """A second try beside a slow first one; the first success counts, the others are cancelled.
 
@@ -68,6 +75,7 @@ class HedgePolicy(Record):
     """How many tries are started beside the first one."""
 
 
+@documented
 class FaultPolicy(Record):
     """Failures and slowness made on purpose; such attempts are marked as injected on the record."""
 

@@ -25,6 +25,7 @@ from orchkit.model.limits import (
     as_rate_limit,
     as_timeout,
 )
+from orchkit.model.manual import documented
 from orchkit.model.policycheck import warnings_of
 from orchkit.model.policywords import Explanation, explanation
 from orchkit.model.retry import Jitter, RetryPolicy, RetryStrategy, as_retry
@@ -65,6 +66,7 @@ READERS: Mapping[str, Callable[[Any], Record | None]] = {
 """How each part of a policy is read from what people write."""
 
 
+@documented
 class ReliabilityPolicy(Record):
     """Everything that may surround a call; what is None is not there.
 
@@ -73,13 +75,21 @@ class ReliabilityPolicy(Record):
     """
 
     retry: RetryPolicy | None = None
+    """Another attempt after a failed one: a number of attempts, a strategy, or a `RetryPolicy`."""
     timeout: TimeoutPolicy | None = None
+    """Limits of time: seconds per attempt, a text such as ``"2s"``, or a `TimeoutPolicy`."""
     breaker: BreakerPolicy | None = None
+    """No calls to what fails: failures in a row, a name, or a `BreakerPolicy`."""
     fallback: FallbackPolicy | None = None
+    """What takes the place of a result: a number, ``{"value": …}``, a function, a tool, a chain of those."""
     bulkhead: BulkheadPolicy | None = None
+    """Calls at the same time: how many, or a `BulkheadPolicy`."""
     rate_limit: RateLimitPolicy | None = None
+    """Calls per period: per second, ``"100/min"``, or a `RateLimitPolicy`."""
     hedge: HedgePolicy | None = None
+    """A second try beside a slow one: after how many seconds, or a `HedgePolicy`."""
     faults: FaultPolicy | None = None
+    """Failures on purpose: their share, or a `FaultPolicy`."""
 
     @field_validator(*READERS, mode="before")
     @classmethod
@@ -153,6 +163,7 @@ NO_POLICY = ReliabilityPolicy()
 """Nothing around a call."""
 
 
+@documented
 class OperationPolicy(ReliabilityPolicy):
     """The policy of the operations whose name matches ``pattern``."""
 

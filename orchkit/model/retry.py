@@ -15,6 +15,7 @@ from pydantic import (
 
 from orchkit.model.base import Record
 from orchkit.model.budget import BudgetPolicy, as_budget
+from orchkit.model.manual import documented
 from orchkit.model.reference import FunctionName
 from orchkit.model.selectors import SecondsBySelector, Selectors
 from orchkit.model.span import Seconds
@@ -27,6 +28,7 @@ Jitter = Literal["none", "full", "equal", "decorrelated"]
 _EXACT = ("none", "immediate", "fixed", "custom")
 
 
+@documented
 class RetryPolicy(Record):
     """When and how long after a failed attempt the next one is made."""
 

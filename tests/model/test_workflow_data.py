@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import orchkit as ok
 from orchkit.errors import WorkflowValidationError
 from orchkit.model.policy import OperationPolicy, RetryPolicy, TimeoutPolicy, as_retry, as_timeout
 from orchkit.model.workflow import Compensation, StepDefinition, Workflow
@@ -249,3 +251,21 @@ def test_an_unknown_field_comes_with_the_one_that_was_meant(make: Any, said: str
     with pytest.raises(ValidationError) as caught:
         make()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "record", ["RetryPolicy", "TimeoutPolicy", "BreakerPolicy", "FallbackPolicy", "ReliabilityPolicy"]
+)
+def test_the_help_of_a_policy_lists_its_fields(record: str) -> None:
+    """Each field with its default and meaning; the signature says names and defaults alone."""
+    policy = getattr(ok, record)
+    _, table = policy.__doc__.split("\n\nFields:\n")
+    assert all(f"    {name}" in table for name in policy.model_fields)
+    assert all(info.description for info in policy.model_fields.values())
+    assert "Annotated" not in str(inspect.signature(policy))
+
+
+def test_the_help_of_a_retry_policy() -> None:
+    """Defaults are shown as they are written."""
+    assert "    delay = 1.0\n        Seconds before the second attempt" in (RetryPolicy.__doc__ or "")
+    assert str(inspect.signature(TimeoutPolicy)) == "(*, attempt=None, total=None)"
