@@ -267,7 +267,7 @@ def test_a_run_that_was_paused_goes_on(lab: Any, service: Service) -> None:
     async def paused() -> None:
         handle = lab.engine.start(chain(lab, "ab").build())
         handle.pause()
-        while not lab.events(None, "run.paused"):  # noqa: ASYNC110 - the run is on another thread's loop
+        while not lab.events(None, "run.paused"):
             lab.store.commit()
             await asyncio.sleep(0.001)
         handle.resume()
