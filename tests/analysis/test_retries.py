@@ -296,7 +296,7 @@ def test_times_without_a_zone_are_utc(run: ok.Run) -> None:
 
 def test_what_is_no_source_is_refused() -> None:
     """The error says what can be asked."""
-    with pytest.raises(ParameterError, match=r"is a dict \(ask a kit, a store, a run, a result of one, a sim"):
+    with pytest.raises(ParameterError, match=r"is a dict \(ask a kit, a store, a run"):
         retries.success_rates({})  # type: ignore[arg-type]
 
 

@@ -554,7 +554,7 @@ def test_a_forgotten_key_is_gone_from_the_view_and_can_be_used_anew() -> None:
 
 
 def test_a_workflow_that_fails_fails_the_request() -> None:
-    """Unless the pipeline asks for the result whatever it is: a failure must not look like an empty answer."""
+    """Unless the pipeline asks for the result whatever it is: a failure is no empty answer."""
 
     def broken() -> None:
         raise OSError("no line")
