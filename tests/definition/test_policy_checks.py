@@ -201,7 +201,6 @@ def test_items_of_a_map_have_policies_too(builder: WorkflowBuilder) -> None:
         ({"policy": {"retries": 3}}, ["policy: no such field 'retries', did you mean 'retry'?"]),
         ({"policy": "gateway", "retry": {"max_attempts": 0}}, ["retry", "max_attempts"]),
     ],
-    ids=str,
 )
 def test_what_cannot_work_is_a_problem(builder: WorkflowBuilder, options: Any, said: list[str]) -> None:
     """Each mistake is reported with its step, by the name that was written, with a way out."""
