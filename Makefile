@@ -23,7 +23,9 @@ demo: $(VENV)/ready-demo
 
 test: $(VENV)/ready-test chromium
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --ignore=tests/browser
+	@echo "==> in a browser"
+	@$(BIN)/python -m pytest tests/browser
 	@echo "==> notebooks"
 	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 120 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks

@@ -38,7 +38,7 @@ def test_roles_go_by_the_whole_domain(terms: ContractTerms, address: str, role: 
     [
         ("terms.csv", "notice_days,3\n", "", "notice_days: Field required"),
         ("terms.csv", "notice_days,3", "notice_days,-1", "notice_days"),
-        ("terms.csv", "notice_days,3", "notice_days,3\nunknown,1", "unknown: Extra inputs"),
+        ("terms.csv", "notice_days,3", "notice_days,3\nunknown,1", "unknown: no such field"),
         ("terms.csv", "0.10", "a tenth", "penalty_cap"),
         ("schedule.csv", "18400.00", "about 18000", "line 2: value 'about 18000' is no decimal"),
         ("schedule.csv", "2025-03-28", "March", "line 3: due 'March' is no date"),
