@@ -233,6 +233,9 @@ class Execution:
             self._start_ready()
         except StoreError as error:
             self.break_off(error)
+        if not self._tasks and (self._ready or self._held):
+            # It waits for people, who may take all day, and no barrier of a next step comes meanwhile.
+            self.recorder.commit_soon(self.break_off)
 
     def _start_ready(self) -> None:
         while self._ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -114,6 +115,18 @@ class RunRecorder:
         if self._commit is None:  # not before: a recorder may be made off the loop
             self._commit = group_commit(self._store)
         await self._commit.barrier()
+
+    def commit_soon(self, failed: Callable[[BaseException], object]) -> None:
+        """Make it durable although nobody waits for that; ``failed`` is told if it cannot be done."""
+        if self.durability == "exit":
+            return
+
+        def done(future: asyncio.Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None:
+                failed(error)
+
+        group_commit(self._store).barrier().add_done_callback(done)
 
     def first_time(self, *key: str) -> bool:
         """Whether this is the first time in this run (for choices that are the same for every step)."""

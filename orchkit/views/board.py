@@ -97,7 +97,7 @@ def board_of(live: Live, handle: Controlled, known: Experience, now_us: int) -> 
             for wait in live.waits.values()
         ),
         "waiting": _listed(_in_hand(live, handle.waiting)),
-        "held": _listed(_in_hand(live, handle.held)),
+        "held": _listed(row for row in _in_hand(live, handle.held) if row["error"]),
         "lamps": list(_lamps(handle.breakers, now_us)),
         "news": [[one.ts_us, one.text] for one in list(live.news)[-_NEWS:]],
     }
@@ -160,11 +160,14 @@ def _in_hand(live: Live, step_ids: Iterable[str]) -> Iterator[Board]:
     """Steps that somebody is to decide about: with which parameters, and what went wrong."""
     for step_id in step_ids:
         step = _find(live, step_id)
+        params = _params(live, step_id, step)
+        if params is None:  # its record is on the way: it is shown when it can be edited
+            continue
         yield {
             "step": step_id,
             "calls": clean(step.name) if step is not None else "",
             "error": error_text(step.error) if step is not None and step.error else None,
-            "params": _params(live, step_id, step),
+            "params": params,
         }
 
 
@@ -175,11 +178,13 @@ def _find(live: Live, step_id: str) -> StepState | None:
     return None
 
 
-def _params(live: Live, step_id: str, step: StepState | None) -> str:
-    """Parameters to edit, as JSON: those of the last try, else those of the definition."""
+def _params(live: Live, step_id: str, step: StepState | None) -> str | None:
+    """Parameters to edit, as JSON: of the last try, else of the definition; None: not known yet."""
     value = step.input if step is not None else None
     if value is None:
         value = _defined(live, step_id)
+    if value is None and step is None:
+        return None
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
     return text if isinstance(value, dict) and len(text) <= _LONGEST_PARAMS else "{}"
 
@@ -191,7 +196,7 @@ def _defined(live: Live, step_id: str) -> Any:
             if step.get("step_id") == step_id:
                 params = step.get("parameters") or {}
                 return {name: value for name, value in params.items() if "${" not in json.dumps(value)}
-    return {}
+    return None
 
 
 def _lamps(breakers: Mapping[str, Lamp], now_us: int) -> Iterator[Board]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -223,3 +226,25 @@ def test_what_does_not_wait_cannot_be_led(bench: Bench) -> None:
     handle.result(WAIT_S)
     with pytest.raises(ok.ExecutionError, match="is over"):
         handle.skip()
+
+
+def test_what_led_to_a_pause_is_on_disk(tmp_path: Path) -> None:
+    """While a run waits for people, another process sees that it began, what failed, and that it waits."""
+
+    def broken() -> None:
+        raise ValueError("not like this")
+
+    with ok.open(tmp_path / "runs.duckdb") as kit:
+        flow = kit.workflow("w").add_step(broken, step_id="a").build()
+
+        def on_disk() -> list[str]:
+            with closing(sqlite3.connect(tmp_path / "runs.duckdb-log")) as log:
+                return [kind for (kind,) in log.execute("SELECT kind FROM event ORDER BY seq")]
+
+        handle = kit.start(flow, pause="before_each", break_on=["failure"])
+        until(lambda: "run.paused" in on_disk())
+        handle.step()
+        until(lambda: "attempt.finished" in on_disk())
+        assert handle.held == ("a",)
+        handle.cancel()
+        handle.result(WAIT_S)

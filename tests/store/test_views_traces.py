@@ -171,3 +171,24 @@ def test_views_say_what_the_fold_says(shared: Store, events: list[Event], ingest
     assert ask("step_id, attempt, status", "attempts", "1, 2") == sorted(tries)
     traces = [(number, made.decision) for number, made in enumerate(state.decisions, 1)]
     assert ask("sequence_number, decision", "decision_traces") == traces
+
+
+def test_all_that_health_checks_say(memory: Store, emit: Emit) -> None:
+    """A look that did not take place has a reason and no status; of a window the last word counts."""
+    found = {"status": "degraded", "performed": True, "response_ms": 12.5, "holds_us": 90_000_000}
+    emit(
+        "health.check", service="a", circuit_state="closed", consecutive_failures=0, details={"v": 1}, **found
+    )
+    emit("health.check", service="a", status=None, performed=False, reason="breaker_open")
+    emit("health.maintenance", service="a", from_us=1_000_000, until_us=9_000_000, reason="move")
+    emit("health.maintenance", service="a", from_us=1_000_000, until_us=None, reason="move, longer")
+    columns = "service, status, performed, reason, response_ms, circuit_state, "
+    columns += "consecutive_failures, holds_s, details"
+    assert memory.query(f"SELECT {columns} FROM health_checks ORDER BY seq") == [
+        ("a", "degraded", True, None, 12.5, "closed", 0, 90.0, '{"v":1}'),
+        ("a", None, False, "breaker_open", None, None, None, None, None),
+    ]
+    columns = "seq, service, epoch_us(starts_at), ends_at, reason"
+    assert memory.query(f"SELECT {columns} FROM maintenance_windows") == [
+        (4, "a", 1_000_000, None, "move, longer")
+    ]

@@ -119,3 +119,21 @@ FROM (
     SELECT seq, ts, json_extract_string(payload, ['$.key', '$.name', '$.run_id', '$.reason']) AS p
     FROM batch WHERE kind = 'claim.released'
 );
+
+INSERT INTO health_check
+SELECT seq, ts, p[1], p[2], coalesce(TRY_CAST(p[3] AS BOOLEAN), FALSE), p[4], TRY_CAST(p[5] AS DOUBLE), p[6], p[7],
+       TRY_CAST(p[8] AS BIGINT), TRY_CAST(p[9] AS BIGINT), j
+FROM (
+    SELECT seq, ts, json_extract_string(payload, [
+        '$.service', '$.status', '$.performed', '$.reason', '$.response_ms', '$.error', '$.circuit_state',
+        '$.consecutive_failures', '$.holds_us']) AS p,
+        json_extract(payload, '$.details') AS j
+    FROM batch WHERE kind = 'health.check'
+);
+
+INSERT INTO health_maintenance
+SELECT seq, ts, p[1], TRY_CAST(p[2] AS BIGINT), TRY_CAST(p[3] AS BIGINT), p[4]
+FROM (
+    SELECT seq, ts, json_extract_string(payload, ['$.service', '$.from_us', '$.until_us', '$.reason']) AS p
+    FROM batch WHERE kind = 'health.maintenance'
+);

@@ -163,3 +163,13 @@ CREATE OR REPLACE VIEW breaker_transitions AS
 SELECT seq, name AS breaker, from_state, to_state, reason, run_id, step_id, attempt, at_us(ts) AS changed_at, generation,
        manual, at_us(until_us) AS until, as_json(causes) AS causes
 FROM breaker_change;
+
+CREATE OR REPLACE VIEW health_checks AS
+SELECT seq, service, at_us(ts) AS checked_at, status, performed, reason, response_ms, error, circuit_state,
+       consecutive_failures, holds_us / 1e6 AS holds_s, as_json(details) AS details
+FROM health_check;
+
+CREATE OR REPLACE VIEW maintenance_windows AS
+SELECT arg_max(seq, seq) AS seq, service, at_us(from_us) AS starts_at, at_us(arg_max_null(until_us, seq)) AS ends_at,
+       arg_max_null(reason, seq) AS reason
+FROM health_maintenance GROUP BY service, from_us;
