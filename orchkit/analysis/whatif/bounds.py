@@ -156,9 +156,9 @@ class Limits:
         latest, waited, previous = (
             spent.elapsed if ends is None else ends,
             spent.waited,
-            spent.previous or 0.0,
+            spent.previous,
         )
-        tries = spent.tries
+        tries, elapsed = spent.tries, min(spent.elapsed, self.total)
         while tries < self.attempts:
             if tries > 0 and self.waits is not None:
                 previous = self.waits.most(tries, previous)
@@ -172,7 +172,7 @@ class Limits:
         waited = min(waited, max(spent.waited, latest - spent.elapsed + spent.waited))
         left = max(0, self.attempts - spent.tries) * self.per_try
         calls = Range(spent.calls, spent.calls + left)
-        return calls, Range(spent.elapsed, max(latest, spent.elapsed)), Range(spent.waited, waited)
+        return calls, Range(elapsed, max(latest, elapsed)), Range(spent.waited, waited)
 
 
 def _us(seconds: float | None) -> float:

@@ -184,7 +184,7 @@ class Guarded:
             worlds.closed = (low + certain, high + 1)
         else:
             worlds.closed = (0, 0 if certain else high)
-        if (outcome == "failure" or slow) and self._could_open():
+        if (outcome == "failure" or self.policy.by_rate) and self._could_open():
             self.changed = at
             self._may_open(at, at)
         self._cap(at)
@@ -297,16 +297,16 @@ class Guarded:
 
     def _advance(self, at: float) -> None:
         """What loose callers may have done since it was asked last."""
-        at = max(at, self.now)
+        at, was = max(at, self.now), self.now
+        self.now = at
         for one in [one for one in self.loose if one.last is not None and one.since <= at]:
-            self._blur_rejecting(one, max(self.now, one.since), min(at, one.until))
+            self._blur_rejecting(one, max(was, one.since), min(at, one.until))
         active = [one for one in self.loose if one.since <= at]
         anywhere = [one for one in active if one.last is None]
         if anywhere:
-            since = max(self.now, min(one.since for one in anywhere))
+            since = max(was, min(one.since for one in anywhere))
             until = max(since, min(at, max(one.until for one in anywhere)))
             self._blur(since, until, anywhere)
-        self.now = at
         for one in active:
             if one.until < at - TIE:
                 self._is_over(one)

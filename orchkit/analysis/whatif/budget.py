@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from orchkit.analysis.whatif.bounds import US, Range, exactly
 from orchkit.model.budget import BudgetPolicy
 from orchkit.reliability.budget import refilled, refund
+
+SHORTEST_S: Final = 2e-5
+"""Moments of a record are exact to a few microseconds, and sums of seconds are rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +36,31 @@ class Tokens:
         start = self.policy.capacity if self.policy.initial is None else self.policy.initial
         self.range = exactly(start)
 
-    def spend(self, cost: tuple[float, float], at: float) -> bool | None:
-        """Whether a retry of this cost is made; None: nobody knows."""
+    def spend(self, cost: tuple[float, float], at: float, rivals: int = 0) -> bool | None:
+        """Whether a retry of this cost is made; None: nobody knows.
+
+        ``rivals``: how many others may want the same tokens, or give some back, at the same moment.
+        """
         now = self._at(at)
-        if now.high < cost[0]:
+        if rivals:
+            now = Range(max(0.0, now.low - rivals * self._dearest), self.policy.capacity)
+        if now.high < cost[0] - self._slack:
             return False
-        certain = now.low >= cost[1]
+        certain = now.low >= cost[1] + self._slack
         # Whoever could not pay has not paid.
         low = self.range.low - cost[1] if certain else max(0.0, self.range.low - cost[1])
         self.range = Range(low, self.range.high - cost[0] if certain else self.range.high)
         return True if certain else None
+
+    @property
+    def _dearest(self) -> float:
+        policy = self.policy
+        return max(policy.cost, policy.timeout_cost or 0.0, *policy.costs.values(), 0.0)
+
+    @property
+    def _slack(self) -> float:
+        """What comes back in a moment that is too short to be told."""
+        return self.policy.refill * SHORTEST_S
 
     def succeeded(self, spent: Sequence[tuple[float, float]], at: float) -> None:
         """A case succeeded after retries of these costs."""
@@ -55,10 +74,9 @@ class Tokens:
         """From now on it is not known how a case goes on, with so many retries at most."""
         self._at(since)
         policy = self.policy
-        dearest = max(policy.cost, policy.timeout_cost or 0.0, *policy.costs.values(), 0.0)
         given = 0.0 if isinstance(policy.refund, str) else policy.refund
         gains = max(policy.success_refund, given, sum(one[1] for one in spent))
-        self.loose.append(_Loose(until, retries * dearest if retries else 0.0, gains))
+        self.loose.append(_Loose(until, retries * self._dearest if retries else 0.0, gains))
 
     def _at(self, at: float) -> Range:
         """The tokens that there are at this moment."""

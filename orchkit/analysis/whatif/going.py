@@ -52,8 +52,12 @@ class Going:
     """When the last try began."""
     now: Try | None = None
     """The try that is being made."""
+    doubtful: bool = False
+    """Whether it is not known that the try that is being made was allowed."""
     token: Token | None = None
     fate: Fate | None = None
+    settled: float = -math.inf
+    """When it was certainly over."""
 
     @property
     def began(self) -> float:
@@ -69,6 +73,10 @@ class Going:
         """What was decided about the try that has just failed, if it is on record as it was."""
         waits = self.case.waits
         return waits[self.failures - 1] if self.followed and self.failures <= len(waits) else None
+
+    def settle(self, fate: Fate, at: float) -> None:
+        """It is over, and known to be."""
+        self.fate, self.settled = fate, at
 
     # --- what becomes of it ------------------------------------------------------------------
 
@@ -93,10 +101,9 @@ class Going:
         # A run that was cut off on record may be cut off before.
         elapsed, surely = at - self.began, not decision.may_give_up and self.case.cut == math.inf
         least, most = decision.least * US if surely else 0.0, decision.most * US
-        self.tries += 1
         made = 1 if surely and calls_surely else 0
-        rest = self._rest(elapsed + least, elapsed + most + self.limits.one_try, self.calls + made)
-        self.tries -= 1
+        spent = Spent(elapsed + least, self.calls + made, self.tries + 1, self.waited, decision.most)
+        rest = Fate(EITHER, *self.limits.rest(spent, elapsed + most + self.limits.one_try))
         waited = Range(self.waited + least, min(rest.waited.high + most, max(self.waited, self.limits.total)))
         more = Range(0, self.limits.per_try - made)
         return self._in_time(Fate(EITHER, rest.calls + more, rest.latency, waited))
@@ -115,10 +122,10 @@ class Going:
     def after_cut(self, at: float) -> Fate:
         """From now on its run may go another way: it may be cut off, or go on in any way."""
         made, elapsed = self.now, at - self.began
-        begun = self.calls + (made is not None)
+        begun = self.calls + (made is not None and not self.doubtful)
         ends = None if made is None else self.at - self.began + made.ends.high
         rest = self._rest(elapsed, max(elapsed, ends or elapsed + self.sleeping + self.limits.one_try), begun)
-        more = made.calls.high - 1 if made is not None else self.limits.per_try if self.sleeping else 0
+        more = made.calls.high - (begun - self.calls) if made is not None else 0
         waited = Range(self.waited - self.sleeping, max(rest.waited.high, self.waited))
         return Fate(ANY, rest.calls + Range(0, max(0, more)), rest.latency, waited)
 
@@ -144,8 +151,7 @@ class Going:
 
     def never(self) -> Fate:
         """It may not begin at all, or at any other time."""
-        rest = self._rest(0.0, None, 0)
-        return Fate(ANY, rest.calls, rest.latency, rest.waited)
+        return Fate(ANY, *self.limits.rest(Spent(), None))
 
     def _rest(self, elapsed: float, ends: float | None, calls: int) -> Fate:
         spent = Spent(elapsed, calls, self.tries, self.waited, self.previous)
@@ -154,7 +160,7 @@ class Going:
 
     def last_wait_ends(self, at: float) -> float:
         """When its last try begins at the latest, if none of them takes any time."""
-        limits, previous = self.limits, self.previous or 0.0
+        limits, previous = self.limits, self.previous
         if limits.waits is None:
             return at
         if limits.endless:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
 from orchkit.analysis.whatif.bounds import (
+    ANY,
     CANCELLED,
     FAILED,
     SUCCESS,
@@ -22,6 +23,7 @@ from orchkit.analysis.whatif.bounds import (
     exactly,
 )
 from orchkit.analysis.whatif.breaker import BOTH, Guarded
+from orchkit.analysis.whatif.budget import Tokens
 from orchkit.analysis.whatif.calls import Knowledge
 from orchkit.analysis.whatif.errors import costs, outcomes
 from orchkit.analysis.whatif.going import Going
@@ -35,6 +37,8 @@ from orchkit.reliability.breaker import Outcome
 from orchkit.reliability.retrying import MIN_WAIT_S
 
 REJECTED: Final = "BreakerOpenError"
+AFTER: Final = 3 * TIE
+"""After all that happens at the same moment."""
 _FAILURE: Final[frozenset[Outcome]] = frozenset(("failure",))
 _SUCCESS: Final[frozenset[Outcome]] = frozenset(("success",))
 _IGNORED: Final[frozenset[Outcome]] = frozenset(("ignored",))
@@ -84,7 +88,7 @@ class Replaying:
         for going in self.going:
             self._soon(going, float(going.began))
             if going.case.cut < math.inf:
-                self._at(going.case.cut, self._cut_off, going)
+                self._at(going.case.cut, self._cut_off, going, AFTER)
         while self._events:
             _, _, what, going, at = heappop(self._events)
             what(going, at)
@@ -118,10 +122,10 @@ class Replaying:
                 self._doubt(going, at, guard)
                 return
         made = self._made(going, at, guard)
-        going.now, going.at = made, at if made.begins is None else made.begins
+        going.now = made
         self._depart(going, going.at + made.departs)
         if made.known and (guard is None or made.calls.high == 1):
-            self._at(going.at + made.ends.low, self._end, going)
+            self._will_end(going, made)
         else:
             since = going.at + min(made.departs, made.ends.low)
             self._lose(going, since, lambda: self._set_loose(going, going.after_try(made), since))
@@ -134,6 +138,13 @@ class Replaying:
     def _set_loose(self, going: Going, fate: Fate, since: float, calls_since: float | None = None) -> None:
         self.shared.lose(going, fate, since, calls_since)
         going.fate = fate
+
+    def _will_end(self, going: Going, made: Try) -> None:
+        ends = going.at + made.ends.low
+        if self.strict:
+            self.shared.expect_end(going, ends)
+        # What cut it off on record may not happen, if something else is different at that moment.
+        self._at(ends, self._end, going, AFTER if made.statuses == CANCELLED else 0.0)
 
     def _made(self, going: Going, at: float, guard: Guarded | None) -> Try:
         made = self.tries.made(going.case, going.calls + 1, at, going.left - at)
@@ -149,7 +160,7 @@ class Replaying:
             made.statuses | first.statuses,
             Range(1, made.calls.high),
             departs=made.departs,
-            begins=made.begins,
+            on_record=made.on_record,
         )
 
     def _reject(self, going: Going, at: float, verdict: Verdict) -> None:
@@ -171,20 +182,24 @@ class Replaying:
         if exact:
             self._failed(going, at, Failed(REJECTED, reopens_in=again))
         else:
+            # It may have been half open: then it does not count.
+            going.tries -= 1
             none = Try(exactly(0), FAILED, exactly(0))
             self._lose(going, at, lambda: self._set_loose(going, going.after_doubt(none), at))
 
     def _doubt(self, going: Going, at: float, guard: Guarded) -> None:
         """Some states of the breaker allow it, and others do not."""
-        made = self._made(going, at, None)
+        going.now = made = self._made(going, at, guard)
+        going.doubtful = True
+        if going.limits.endless:  # it may have been half open: then this one does not count
+            going.tries -= 1
 
         def lose() -> None:
             fate = going.after_doubt(made)
             if going.token is None or not made.known or made.calls.high > 1:
                 self._set_loose(going, fate, at)
                 return
-            begins = at if made.begins is None else made.begins
-            self._at(begins + made.ends.low, self._ghost(going, made, fate), going)
+            self._at(at + made.ends.low, self._ghost(going, made, fate), going)
             until = going.began + fate.latency.high
             left = (going.limits.attempts - going.tries) * going.limits.per_try
             last = going.last_wait_ends(at)
@@ -218,14 +233,14 @@ class Replaying:
         going.now = None
         self._settle(going, made, at)
         if made.statuses != FAILED or made.over:
-            going.fate = going.known(made.statuses, at)
+            going.settle(going.known(made.statuses, at), at)
             bucket = self.shared.bucket(going)
             if bucket is not None and made.statuses == SUCCESS:
                 bucket.succeeded(going.paid, at)
             self._depart_if_more(going, at)
             return
         going.failures += 1
-        going.followed &= made.begins is not None and made.departs > made.ends.low
+        going.followed &= made.on_record and made.departs > made.ends.low
         self._failed(going, at, Failed(made.error, going.on_record()))
 
     def _settle(self, going: Going, made: Try, at: float) -> None:
@@ -259,10 +274,14 @@ class Replaying:
         decision = self._decision(going, at, failed)
         if decision is None or not decision.may_retry:
             self._over(going, at)
-        elif not decision.exact:
-            self._unsure(going, at, decision)
-        else:
+            return
+        too_late = at + decision.least * US > going.left + TIE
+        if too_late and not decision.may_give_up:  # however long it waits
+            decision = replace(decision, most=decision.least)
+        if decision.exact:
             self._retry(going, at, decision, failed)
+        else:
+            self._unsure(going, at, decision, failed)
 
     def _decision(self, going: Going, at: float, failed: Failed) -> Decision | None:
         """What the retry policy does; None: there is none."""
@@ -275,11 +294,24 @@ class Replaying:
         )
 
     def _over(self, going: Going, at: float) -> None:
-        going.fate = going.known(FAILED, at)
+        going.settle(going.known(FAILED, at), at)
         self._depart_if_more(going, at)
 
-    def _unsure(self, going: Going, at: float, decision: Decision) -> None:
+    def _bucket(self, going: Going, failed: Failed) -> Tokens | None:
+        """The budget that a retry is paid from; after a call that was not made it costs nothing."""
+        return None if failed.error == REJECTED else self.shared.bucket(going)
+
+    def _unsure(self, going: Going, at: float, decision: Decision, failed: Failed) -> None:
         """It is not known whether it is tried again, or when."""
+        bucket = self._bucket(going, failed)
+        if bucket is not None and not decision.may_give_up:
+            cost = costs(bucket.policy, failed.error)
+            paid = bucket.spend(cost, at, self.shared.rivals(going, at))
+            if paid is False:
+                self._over(going, at)
+                return
+            going.paid.append(cost)
+            decision = replace(decision, may_give_up=paid is None)
         next_at = at + decision.most * US
         surely = self.shared.guard(going) is None and next_at < going.left - TIE
 
@@ -290,24 +322,24 @@ class Replaying:
         self._lose(going, at, lose)
 
     def _retry(self, going: Going, at: float, decision: Decision, failed: Failed) -> None:
-        bucket = self.shared.bucket(going)
+        bucket = self._bucket(going, failed)
         if bucket is not None:
             cost = costs(bucket.policy, failed.error)
-            paid = bucket.spend(cost, at)
+            paid = bucket.spend(cost, at, self.shared.rivals(going, at))
             if paid is False:
                 self._over(going, at)
                 return
-            if paid is None:
-                self._unsure(going, at, Decision(True, True, decision.least, decision.most))
-                return
             going.paid.append(cost)
+            if paid is None:
+                self._unsure(going, at, Decision(True, True, decision.least, decision.most), failed)
+                return
         wait = decision.least
         follows = self._next_on_record(going, at, wait)
         begins = at + wait * US if follows is None else follows
         if follows is None:
             self._depart(going, at)
         if abs(begins - going.left) <= TIE and self.strict:
-            self._unsure(going, at, Decision(True, True, wait, wait))
+            self._unsure(going, at, Decision(True, True, wait, wait), failed)
             return
         going.sleeping, going.slept_since = min(begins, going.left) - at, at
         going.waited += going.sleeping if begins > going.left else wait * US
@@ -318,7 +350,7 @@ class Replaying:
             self._soon(going, begins)
 
     def _next_on_record(self, going: Going, at: float, wait: float) -> float | None:
-        """When the next call began on record, if it was made after this very wait."""
+        """When the next call begins, if it is one that was made then on record."""
         case = going.case
         attempt = case.attempts.get(going.calls + 1)
         if attempt is None or attempt.began < at - TIE:
@@ -326,9 +358,11 @@ class Replaying:
         planned = case.waits[going.failures - 1].delay if 0 < going.failures <= len(case.waits) else None
         same = planned is not None and abs(planned - wait) <= 2e-6 and going.followed
         gap = attempt.began - at - wait * US
-        if abs(gap) <= self.within or (same and not case.queued and not case.rejections):
+        if gap < -self.within:
+            return None
+        if same and not case.queued and not case.rejections:
             return float(attempt.began)
-        return None
+        return at + wait * US if gap <= self.within else None
 
     def _out_of_time(self, going: Going, at: float) -> None:
         if going.fate is None:
@@ -345,7 +379,7 @@ class Replaying:
         if guard is not None and going.token is not None:
             guard.end(going.token, _IGNORED, at, slow=False)
             going.token = None
-        going.fate = going.cut_off(at)
+        going.settle(going.cut_off(at), at)
 
     # --- its run -----------------------------------------------------------------------------
 
@@ -368,17 +402,34 @@ class Replaying:
         if case.root in record.unfinished:
             self.shared.lose_all(at)
         steadfast = case.root in record.steadfast
-        others = any(
-            stay.key != case.key and stay.began < at - TIE and stay.ended > at + TIE
-            for stay in record.stays.get(case.root, ())
-        )
+        others = self._others(case, at)
         for one in self._below[case.root]:
             if one.fate is not None:
+                if one is not going and not steadfast and one.settled >= at - TIE:
+                    self._unsettle(one, at)
                 continue
             if one is not going and one.began >= at - TIE:
                 self._drop(one, one.never(), at)
             elif not steadfast and (one is not going or others):
                 self._drop(one, one.after_cut(at), at)
+
+    def _others(self, case: Case, at: float) -> bool:
+        """Whether something else is at work in its run at a moment, or begins beside it."""
+        stays = [stay for stay in self.record.stays.get(case.root, ()) if stay.key != case.key]
+        if at <= case.began + TIE:
+            return any(
+                stay.began <= at + TIE and (stay.ended > at + TIE or stay.began >= at - TIE) for stay in stays
+            )
+        # What ends at this very moment may have made something else begin.
+        return any(stay.began < at - TIE and stay.ended >= at - AFTER for stay in stays)
+
+    def _unsettle(self, going: Going, at: float) -> None:
+        """It ended at the very moment at which its run may have ended: one of them came first."""
+        fate = going.fate
+        assert fate is not None
+        calls = Range(max(0.0, fate.calls.low - going.limits.per_try), fate.calls.high)
+        going.fate = Fate(ANY, calls, fate.latency, Range(0.0, fate.waited.high))
+        self.shared.lose_call(going, Loose(at, at + TIE, math.inf, BOTH))
 
     def _drop(self, going: Going, fate: Fate, at: float) -> None:
         self.shared.lose(going, fate, at)
@@ -389,4 +440,4 @@ def _resolved(made: Try) -> Try:
     """For an estimate: the likelier of what is possible."""
     statuses = SUCCESS if "success" in made.statuses else made.statuses & FAILED or CANCELLED
     ends = exactly(made.ends.low)
-    return Try(ends, statuses, exactly(made.calls.low), made.error, made.over, made.departs, made.begins)
+    return Try(ends, statuses, exactly(made.calls.low), made.error, made.over, made.departs, made.on_record)

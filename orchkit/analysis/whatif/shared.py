@@ -26,6 +26,7 @@ class Shared:
     guards: dict[str, Guarded] = field(default_factory=dict)
     tokens: dict[str, Tokens] = field(default_factory=dict)
     _begins: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    _ends: Counter[int] = field(default_factory=Counter)
 
     def guard(self, going: Going) -> Guarded | None:
         """The breaker of a case, if it has one."""
@@ -61,6 +62,16 @@ class Shared:
     def _name(self, going: Going) -> str:
         breaker = self.policy.breaker
         return (breaker.name if breaker is not None else None) or going.case.tool
+
+    def expect_end(self, going: Going, at: float) -> None:
+        """A try will end then, and may have to be paid for."""
+        self._ends[int(at // _BUCKET)] += 1
+
+    def rivals(self, going: Going, at: float) -> int:
+        """How many others end at a moment, and may want the same tokens."""
+        place = int(at // _BUCKET)
+        found = self._ends[place - 1] + self._ends[place] + self._ends[place + 1] - 1
+        return max(0, found) if self.strict else 0
 
     # --- cases that are not known any more ---------------------------------------------------------
 

@@ -35,8 +35,8 @@ class Try:
     """Whether the limit on the whole case is what ends it: then there is no other."""
     departs: float = math.inf
     """From when on it is not what is on record."""
-    begins: float | None = None
-    """The moment of its beginning on record, if it was made then."""
+    on_record: bool = False
+    """Whether it was made at this moment on record."""
 
     @property
     def known(self) -> bool:
@@ -58,9 +58,7 @@ class Tries:
     def made(self, case: Case, number: int, at: float, left: float) -> Try:
         """The try whose first call is the ``number``-th of the case; ``left`` until the case must be over."""
         answer = self.knowledge.call(case, number, at)
-        begins = None
-        if answer.on_record:  # moments that are the same are not made different by rounding
-            at = begins = float(case.attempts[number].began)
+        recorded = answer.on_record
         race = _Race(self.hedge, self._limited(answer, left))
         while race.goes_on:
             start = race.next_start
@@ -68,7 +66,7 @@ class Tries:
             race.add(self._limited(answer, left - start))
         found = race.outcome(self.attempt, left)
         departs = min(race.departs(found), _unasked(case, number + len(race.calls), at, found))
-        return replace(found, departs=departs, begins=begins)
+        return replace(found, departs=departs, on_record=recorded)
 
     def _limited(self, answer: Answer, left: float) -> Answer:
         """A call that is cut off when its time is over."""
@@ -126,8 +124,7 @@ class _Race:
         """Whether it certainly does, and there may be another one."""
         if len(self.calls) >= self.most:
             return False
-        late = self.next_start + TIE
-        return self.delay == 0 or min(self._success.low, self._running.low) > late
+        return min(self._success.low, self._running.low) > self.next_start + TIE
 
     @property
     def _may_go_on(self) -> bool:
@@ -158,7 +155,7 @@ class _Race:
         if self._may_go_on:
             last = (self.most - 1) * self.delay
             begun = (
-                math.floor(success.high / self.delay) + 1
+                math.floor((success.high + TIE) / self.delay) + 1
                 if self.delay > 0 and success.high < math.inf
                 else self.most
             )

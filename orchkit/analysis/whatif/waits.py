@@ -97,14 +97,16 @@ class Waits:
         delays = [one.delay for one in found if one.retry]
         if not delays:
             return GIVE_UP
-        may_give_up = wanted is None or len(delays) < len(found)
+        if policy.max_elapsed is not None and any(one.rule == "max_elapsed" for one in found):
+            delays.append(max(0.0, policy.max_elapsed - elapsed) + TIE_S)  # the longest that is in time
+        may_give_up = wanted is None or not all(one.retry for one in found)
         same = self._as_recorded(case, tries, failed, previous)
         if same is None or not min(delays) - SAME_S <= same <= max(delays) + SAME_S:
             return Decision(True, may_give_up, min(delays), max(delays))
         late = policy.max_elapsed is not None and elapsed + same > policy.max_elapsed
         return Decision(True, may_give_up and (wanted is None or late), same, same)
 
-    def most(self, tries: int, previous: float) -> float:
+    def most(self, tries: int, previous: float | None) -> float:
         """The longest wait after so many tries, whatever the error was and the service asked for."""
         policy = self.policy
         try:
