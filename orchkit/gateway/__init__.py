@@ -1,0 +1,1 @@
+"""The HTTP face: a gateway to services, their health, and workflows; needs the extra `gateway`."""
