@@ -17,7 +17,7 @@ from orchkit.engine.policies import PolicyChoice, PolicyEngine
 from orchkit.engine.recorder import StepScope, current_scope
 from orchkit.engine.reuse import reuse_or_compute
 from orchkit.engine.sessions import SessionLifecycleHook, SessionOrchestrator
-from orchkit.engine.single import Single, SingleRun, output_of
+from orchkit.engine.single import Single, SingleRun, output_soon
 from orchkit.engine.substitutes import tools_of
 from orchkit.errors import ParameterError, Problem, StoreClosedError
 from orchkit.executors.body import Bodies
@@ -149,7 +149,7 @@ class Orchestrator:
 
         result = await run.execute(perform)
         if isinstance(result, Replay):
-            output = output_of(self.store, result)
+            output = await output_soon(self.store, result)
             metadata = self._metadata(operation, request, 0, started_us, result.claim.run_id)
             return Response(operation.name, "success", output, metadata={**metadata, "replayed": True})
         if responses and result.success:

@@ -20,7 +20,7 @@ from orchkit.engine.options import RunArguments
 from orchkit.engine.pipeline import PipelineRun
 from orchkit.engine.recorder import StepScope
 from orchkit.engine.runner import WorkflowEngine
-from orchkit.engine.single import Single, SingleRun, output_of
+from orchkit.engine.single import Single, SingleRun, output_of, output_soon
 from orchkit.errors import ExecutionError, OrchestrationError, ParameterError, Problem
 from orchkit.model.brief import brief
 from orchkit.model.idempotency import DEFAULT_TTL_HOURS, IdempotencyKey, InFlight, OnFailed
@@ -143,7 +143,7 @@ class BaseOrchestrator(ABC, Generic[T]):
         )
         replay = run.recorded()
         if replay is not None:
-            return self._recorded(replay)
+            return self._recorded(replay, output_of(self._engine.orchestrator.store, replay))
         if loop_thread.is_current:
             raise ExecutionError("an async step cannot wait for an orchestrator: use await aexecute(...)")
         return loop_thread.run(self._execute(run, request_id, input_data))
@@ -163,7 +163,7 @@ class BaseOrchestrator(ABC, Generic[T]):
         )
         replay = run.recorded()
         if replay is not None:
-            return self._recorded(replay)
+            return self._recorded(replay, await output_soon(self._engine.orchestrator.store, replay))
         return await self._execute(run, request_id, input_data)
 
     def _run_of(self, request_id: str, input_data: Any, key: IdempotencyKey) -> SingleRun:
@@ -179,8 +179,7 @@ class BaseOrchestrator(ABC, Generic[T]):
     def _method(self) -> MethodDefinition:
         return MethodDefinition(self.orchestrator_name, self._execute_pipeline)
 
-    def _recorded(self, replay: Replay) -> T:
-        recorded = output_of(self._engine.orchestrator.store, replay)
+    def _recorded(self, replay: Replay, recorded: Any) -> T:
         try:
             return self._deserialize_result(recorded)
         except ValidationError as error:
@@ -208,7 +207,7 @@ class BaseOrchestrator(ABC, Generic[T]):
 
         ended = await run.execute(perform)
         if isinstance(ended, Replay):
-            return self._recorded(ended)
+            return self._recorded(ended, await output_soon(orchestrator.store, ended))
         if not ended.success:
             cause = ended.error or ended.status
             raise OrchestrationError(

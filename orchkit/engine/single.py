@@ -103,7 +103,8 @@ class SingleRun:
     async def _run(self, perform: Perform, granted: Granted | None) -> StepResult:
         single, store = self._single, self._store
         recorder = RunRecorder(store, self.run_id, single.durability)
-        before = self._begin(recorder, granted)
+        before = await self._left_behind(granted)
+        self._begin(recorder, granted, before)
 
         async def work(scope: StepScope) -> Any:
             return await perform(scope, before)
@@ -145,12 +146,16 @@ class SingleRun:
             if granted is not None:
                 Once(self._store).settle(granted.claim, result=text, error=error)
 
-    def _begin(self, recorder: RunRecorder, granted: Granted | None) -> RunState | None:
-        """Put the beginning on the record; the earlier state of a run that goes on."""
-        before = None
-        if granted is not None and granted.goes_on:
-            events = self._store.events(self.run_id)
-            before = fold(events) if events else None  # nothing was written yet: it begins
+    async def _left_behind(self, granted: Granted | None) -> RunState | None:
+        """The earlier state of a run that goes on; None where nothing was written yet: it begins."""
+        if granted is None or not granted.goes_on:
+            return None
+        # It may be in the history: reading that must not hold up what else runs on this loop.
+        events = await asyncio.to_thread(self._store.events, self.run_id)
+        return fold(events) if events else None
+
+    def _begin(self, recorder: RunRecorder, granted: Granted | None, before: RunState | None) -> None:
+        """Put the beginning on the record."""
         if before is None:
             with self._store.together():
                 recorder.run_started({**self._single.started(), "code": self._code()})
@@ -163,7 +168,6 @@ class SingleRun:
             }
         if granted is not None:
             recorder.decided(None, None, **granted.decision)
-        return before
 
     def _code(self) -> dict[str, Any]:
         large: dict[str, str] = {}
@@ -171,6 +175,13 @@ class SingleRun:
         for digest, text in large.items():
             self._store.put_blob(text, digest)
         return {self._single.step_id: facts}
+
+
+async def output_soon(store: Store, replay: Replay) -> Any:
+    """`output_of` for a loop, which a large output must not hold up: that is in the history."""
+    if replay.claim.result is not None:
+        return output_of(store, replay)
+    return await asyncio.to_thread(output_of, store, replay)
 
 
 def output_of(store: Store, replay: Replay) -> Any:
