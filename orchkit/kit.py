@@ -167,6 +167,10 @@ class Kit(Displayable):
         """Go on with a run that was cut off, or try one again: see `WorkflowEngine.resume`."""
         return self.engine.resume(self._id_of(run_id), on_change=on_change, workflow=workflow)
 
+    def give_up(self, run_id: str | Run | WorkflowResult, reason: str | None = None) -> None:
+        """End a run that was cut off and is not to go on: see `WorkflowEngine.give_up`."""
+        self.engine.give_up(self._id_of(run_id), reason)
+
     def fork(
         self,
         run_id: str | Run | WorkflowResult,

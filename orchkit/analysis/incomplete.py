@@ -156,7 +156,10 @@ def remark(cut_off: Sequence[OpenRun]) -> str | None:
         return None
     if len(cut_off) > 1:
         those = f"{len(cut_off):,} runs were cut off when their process ended"
-        return f"{those}: kit.incomplete() shows them, kit.resume(run_id) goes on"
+        return (
+            f"{those}: kit.incomplete() shows them, kit.resume(run_id) goes on, kit.give_up(run_id) ends one"
+        )
     run = cut_off[0]
     way_on = f', kit.resume("{run.run_id}") goes on' if run.kind == "workflow" else ""
-    return f"1 run was cut off when its process ended: kit.incomplete() shows it{way_on}"
+    ends = f', kit.give_up("{run.run_id}") ends it'
+    return f"1 run was cut off when its process ended: kit.incomplete() shows it{way_on}{ends}"

@@ -16,7 +16,9 @@ from orchkit.engine.idempotency import Once
 from orchkit.engine.job import Answered, ClaimedJob, Job
 from orchkit.engine.options import RunOptions
 from orchkit.engine.recorded import recorded_result
+from orchkit.engine.recorder import RunRecorder
 from orchkit.engine.resumption import OnChange, plan_resumption
+from orchkit.engine.strays import end_left
 from orchkit.errors import (
     CodecError,
     CodeChangedError,
@@ -82,15 +84,20 @@ class RecordedRun:
 
 def load_run(store: Store, run_id: str) -> RecordedRun:
     """Read a run of a workflow. Raises `UnknownNameError`, `ExecutionError` for one of another kind."""
-    states = {found: fold(events) for found, events in store.events_below(run_id).items()}
-    state = states.get(run_id)
-    if state is None:
-        raise UnknownNameError("run", run_id)
+    run = _load(store, run_id)
+    state = run.state
     if state.kind != "workflow":
         hint = "make its request again, with the same key: it goes on from there"
         raise ExecutionError(
             f"{run_id} is the run of an {state.kind} ({state.name}), not of a workflow: {hint}"
         )
+    return run
+
+
+def _load(store: Store, run_id: str) -> RecordedRun:
+    states = {found: fold(events) for found, events in store.events_below(run_id).items()}
+    if run_id not in states:
+        raise UnknownNameError("run", run_id)
     return RecordedRun(states, run_id)
 
 
@@ -156,6 +163,38 @@ def taken_over(orchestrator: Orchestrator, compiled: Compiled, run_id: str) -> E
         return going_on(orchestrator, compiled, run, "rerun", reserved=True)
 
 
+def give_up(store: Store, run_id: str, reason: str | None = None) -> None:
+    """End a run that was cut off, and those below it, as cancelled; its key counts as failed.
+
+    Raises `UnknownNameError`, `RunInProgressError`, and `ExecutionError` for a run that has ended, was
+    imported, or belongs to another one.
+    """
+    run = _load(store, run_id)
+    if run.state.parent_run_id is not None:
+        raise ExecutionError(f"{run_id} belongs to {run.state.parent_run_id}: give that one up")
+    if run.state.imported is not None:
+        raise ExecutionError(f"{run_id} was imported: only the store that it is of can end it")
+    with _ours(store, run) as found:
+        if not found.state.open:
+            raise ExecutionError(f"{run_id} has ended: {found.state.status}")
+        said = reason or "it was cut off, and given up by hand"
+        once, key = Once(store), executed_under(found.state)
+        granted = once.claim_again(key, run_id) if key is not None else None
+        with store.together():
+            RunRecorder(store, run_id, "sync").decided(
+                None, None, point="operator", decision="give_up", rationale=said
+            )
+            for state in found.states.values():
+                if state.open:
+                    end_left(store, state, said)
+            if granted is not None:
+                once.settle(granted.claim, result=None, error=said)
+        store.commit()
+        if granted is not None:
+            once.finish(granted.claim)
+    store.ingest_soon()
+
+
 @contextmanager
 def _ours(store: Store, run: RecordedRun) -> Iterator[RecordedRun]:
     """Make a run ours and give it as it stands then; an error inside leaves it as it was.
@@ -169,7 +208,7 @@ def _ours(store: Store, run: RecordedRun) -> Iterator[RecordedRun]:
         ((events,),) = store.query("SELECT count(*) FROM event WHERE run_id = ?", [run.run_id])
         if events != state.position:
             ended = events == 0  # a sweep has removed it
-            run = load_run(store, run.run_id)
+            run = _load(store, run.run_id)
             ended = not run.state.open
         yield run
     except BaseException:

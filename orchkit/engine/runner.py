@@ -15,7 +15,7 @@ from orchkit.engine.idempotency import Asked, Once, workflow_input
 from orchkit.engine.job import Answered, Job, KeyedJob, replayed
 from orchkit.engine.loop import loop_thread
 from orchkit.engine.options import RunArguments, RunOptions, run_options
-from orchkit.engine.resume import load_run, resumed, taken_over
+from orchkit.engine.resume import give_up, load_run, resumed, taken_over
 from orchkit.engine.resumption import OnChange
 from orchkit.engine.verify import Verification, verify
 from orchkit.errors import (
@@ -211,6 +211,20 @@ class WorkflowEngine:
             _check_workflow(workflow)
         run = load_run(self.orchestrator.store, run_id)
         return self._begin(resumed(self.orchestrator, self._compiled, run, on_change, workflow))
+
+    def give_up(self, run_id: str, reason: str | None = None) -> None:
+        """End a run that was cut off and is not to go on: as cancelled, with this reason on its record.
+
+        What it did stays on record, and `fork` can still begin from it. An idempotency key that it was
+        executed under counts as failed: the next request with it is executed.
+
+        Raises:
+            UnknownNameError: There is no such run.
+            RunInProgressError: It is still going on: cancel it.
+            ExecutionError: It has ended, was imported, or is part of another run.
+        """
+        self.orchestrator.check_open()
+        give_up(self.orchestrator.store, run_id, reason)
 
     def fork(
         self,

@@ -1,4 +1,4 @@
-"""Runs of sub-workflows that were cut off with the run above them, and do not go on with it."""
+"""Runs that were cut off and do not go on: given up, or below a run that went on without them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _REASON = "it was cut off, and the run above it went on without it"
 def end_strays(store: Store, before: Resumption, gone_on: Collection[str]) -> None:
     """Put the end of such runs on the record; ``gone_on``: the sub-workflow steps that began again."""
     for state in _strays(before, gone_on):
-        _end(store, state)
+        with store.together():
+            payload = {"reason": _REASON, **this_process().facts}
+            RunRecorder(store, state.run_id, "async").event(ev.RUN_RESUMED, payload)
+            end_left(store, state, _REASON)
 
 
 def _strays(before: Resumption, gone_on: Collection[str] = ()) -> Iterator[RunState]:
@@ -31,17 +34,17 @@ def _strays(before: Resumption, gone_on: Collection[str] = ()) -> Iterator[RunSt
                 yield child.state
 
 
-def _end(store: Store, state: RunState) -> None:
+def end_left(store: Store, state: RunState, reason: str) -> None:
+    """Put the end of a run that was left behind on the record: as cancelled, with all that was open in it."""
     recorder = RunRecorder(store, state.run_id, "async")
     with store.together():
-        recorder.event(ev.RUN_RESUMED, {"reason": _REASON, **this_process().facts})
         for step in state.steps.values():
             if step.status in ("pending", "running"):
                 status: StepStatus = "skipped" if step.status == "pending" else "cancelled"
                 attempts = max((attempt.number for attempt in step.attempts), default=0)
                 result = StepResult(
-                    step.step_id, status, reason=_REASON, attempts=attempts, started_us=step.scheduled_us
+                    step.step_id, status, reason=reason, attempts=attempts, started_us=step.scheduled_us
                 )
                 finish(recorder, result, step.name, step.node_type)
         now_us = store.clock.now_us()
-        recorder.run_finished("cancelled", _REASON, max(0, now_us - (state.started_us or now_us)))
+        recorder.run_finished("cancelled", reason, max(0, now_us - (state.started_us or now_us)))

@@ -164,18 +164,21 @@ def _open_run(number: int, kind: str = "workflow") -> OpenRun:
             [_open_run(1)],
             (
                 "1 run was cut off when its process ended: kit.incomplete() shows it, "
-                'kit.resume("run_1") goes on'
+                'kit.resume("run_1") goes on, kit.give_up("run_1") ends it'
             ),
         ),
         (
             [_open_run(1, "orchestrator")],
-            "1 run was cut off when its process ended: kit.incomplete() shows it",
+            (
+                "1 run was cut off when its process ended: kit.incomplete() shows it, "
+                'kit.give_up("run_1") ends it'
+            ),
         ),
         (
             [_open_run(1), _open_run(2)],
             (
                 "2 runs were cut off when their process ended: kit.incomplete() shows them, "
-                "kit.resume(run_id) goes on"
+                "kit.resume(run_id) goes on, kit.give_up(run_id) ends one"
             ),
         ),
     ],
