@@ -44,7 +44,7 @@ class Facts:
     @cached_property
     def cut_off(self) -> bool:
         """Whether the run has no end and will have none; looked up once, for the record as a whole."""
-        return is_run_cut_off(self.state, self.known.given_up)
+        return not self.known.past and is_run_cut_off(self.state, self.known.given_up)
 
     @property
     def run_standing(self) -> str:

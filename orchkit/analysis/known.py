@@ -24,6 +24,8 @@ class Known:
     """How often its recorded result was given as the answer to a request with the same idempotency key."""
     shared_by: Mapping[str, int] = field(default_factory=dict)
     """By id, other runs that show results of this one, and of how many steps."""
+    past: bool = False
+    """Whether more is on record than what is told: then nothing of it was the end."""
 
 
 NOTHING = Known()

@@ -15,6 +15,7 @@ from orchkit.ids import new_id
 from orchkit.model import event as ev
 from orchkit.model.request import Durability
 from orchkit.model.state import RunState
+from orchkit.model.tracecontext import trace_facts
 from orchkit.reliability.classify import error_name, error_text, raised_at
 from orchkit.store import codec
 from orchkit.store.process import this_process
@@ -150,9 +151,10 @@ class RunRecorder:
 
     def run_started(self, payload: Mapping[str, Any]) -> None:
         """The run begins, in this process: ``kind``, ``name`` and the other facts of it."""
+        parent = payload.get("parent_run_id")
+        trace = trace_facts() if parent is None else {}
         with self._store.together():
-            self.event(ev.RUN_STARTED, {**payload, **this_process().facts})
-            parent = payload.get("parent_run_id")
+            self.event(ev.RUN_STARTED, {**payload, **trace, **this_process().facts})
             self._store.open_runs.begin(self.run_id, payload["kind"], payload["name"], parent)
 
     def run_goes_on(self, payload: Mapping[str, Any]) -> None:

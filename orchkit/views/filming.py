@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchkit.analysis.explain import explain_run
 from orchkit.analysis.facts import Facts
 from orchkit.analysis.film import Film, film_of
-from orchkit.analysis.known import Known, Path
+from orchkit.analysis.known import Known
 from orchkit.analysis.redaction import Redact, to_show
 from orchkit.analysis.shown import Values
+from orchkit.analysis.subruns import recorded, states_below
 from orchkit.errors import UnknownNameError
 from orchkit.model.event import Event
 from orchkit.model.state import RunState, fold
@@ -48,28 +49,14 @@ def footage_of(run: Run, redact: Redact | None = None) -> Footage:
 
     Raises `UnknownNameError` when the store has no such run, and what the redactor raises.
     """
-    found = run.store.events_below(run.id)
+    found = recorded(run.store, run.id)
     if run.id not in found:
         raise UnknownNameError("run", run.id)
     shown = {run_id: to_show(events, redact) for run_id, events in found.items()}
     states = {run_id: fold(events) for run_id, events in shown.items()}
     state = states[run.id]
-    known = replace(run.known_of(state), below=dict(_below(state, states)))
+    known = replace(run.known_of(state, below=False), below=states_below(state, states))
     return Footage(shown.pop(run.id), state, known, shown)
-
-
-def _below(state: RunState, states: Mapping[str, RunState]) -> Iterator[tuple[Path, RunState]]:
-    """The states of the runs of sub-workflows by the path of their step."""
-    todo: list[tuple[Path, RunState]] = [((), state)]
-    seen = {state.run_id}
-    while todo:
-        path, parent = todo.pop()
-        for step in parent.steps.values():
-            child = states.get(step.child_run_id or "")
-            if child is not None and child.run_id not in seen:
-                seen.add(child.run_id)
-                yield (*path, step.step_id), child
-                todo.append(((*path, step.step_id), child))
 
 
 def film_of_run(footage: Footage, *, most_nodes: int = MOST_NODES) -> Film:

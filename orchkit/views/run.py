@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchkit.analysis import frames, sharing
+from orchkit.analysis import frames, sharing, subruns
 from orchkit.analysis.aligned import Side
 from orchkit.analysis.explain import explain_run, explain_step
 from orchkit.analysis.facts import Facts, span_ms
@@ -15,6 +16,7 @@ from orchkit.analysis.graphs import graph_of
 from orchkit.analysis.known import Known, Path
 from orchkit.analysis.links import workflow_of
 from orchkit.analysis.liveness import CUT_OFF, given_up, is_run_cut_off
+from orchkit.analysis.moment import moment_of
 from orchkit.analysis.redaction import Redact
 from orchkit.analysis.timeline import timeline_of
 from orchkit.analysis.words import clean
@@ -204,9 +206,27 @@ class Run(Displayable):
         told = explain_run(state, known) if step_id is None else explain_step(state, step_id, known)
         return Explanation(told)
 
-    def dag(self, *, most_nodes: int = MOST_NODES) -> Dag:
-        """The picture; with more nodes than ``most_nodes`` a condensed one."""
-        return self.dag_of(self.state, most_nodes=most_nodes)
+    def dag(self, at: int | None = None, *, most_nodes: int = MOST_NODES) -> Dag:
+        """The picture; with more nodes than ``most_nodes`` a condensed one.
+
+        Args:
+            at: A position in the run's events, as in ``run.events().iloc[at]``: the picture of the run as it
+                stood after that event, the same as in a replay. Negative ones count from the end.
+            most_nodes: From how many nodes on they are grouped.
+
+        Raises:
+            UnknownNameError: The store has no such run.
+            IndexError: There is no event at this position.
+        """
+        if at is None:
+            return self.dag_of(self.state, most_nodes=most_nodes)
+        found = subruns.recorded(self._store, self._id)
+        if self._id not in found:
+            raise UnknownNameError("run", self._id)
+        moment = moment_of(found, self._id, at)
+        known = Known(given_up(self._store.open_runs), moment.below, past=moment.past)
+        drawn = diagram_of(None, moment.state, known=known, most_nodes=most_nodes)
+        return Dag(replace(drawn, caption=f"{drawn.caption}, {moment.caption}"))
 
     def timeline(self, *, most_rows: int = MOST_ROWS) -> Gantt:
         """When what was going on: attempts, waits, and when nothing was; ``frame()`` has the numbers.
@@ -240,26 +260,11 @@ class Run(Displayable):
         return Dag(diagram_of(None, state, known=known, most_nodes=most_nodes))
 
     def _sub_runs(self, state: RunState) -> Mapping[Path, RunState]:
-        """The states of the runs of sub-workflows, by the path of their step, at any depth.
-
-        Those of a step that shows the result of another run are part of that one.
-        """
+        """The states of the runs of sub-workflows, by the path of their step, at any depth."""
         if not any(step.child_run_id is not None for step in state.steps.values()):
             return {}
-        below, found = self._store.events_below(self._id), dict[Path, RunState]()
-        todo: list[tuple[Path, RunState]] = [((), state)]
-        seen = {self._id}
-        while todo:
-            path, parent = todo.pop()
-            for step in parent.steps.values():
-                if step.child_run_id is None or step.child_run_id in seen:
-                    continue
-                seen.add(step.child_run_id)
-                sub_path = (*path, step.step_id)
-                events = below.get(step.child_run_id) or self._store.events(step.child_run_id)
-                found[sub_path] = fold(events)
-                todo.append((sub_path, found[sub_path]))
-        return found
+        found = subruns.recorded(self._store, self._id)
+        return subruns.states_below(state, {run_id: fold(events) for run_id, events in found.items()})
 
     # --- taking it along -------------------------------------------------------------------
 

@@ -86,6 +86,13 @@ def settlement(kit: ok.Kit) -> ok.Run:
     return run
 
 
+NODES = """
+() => Object.fromEntries([...orchkitPlayer().shadow.querySelectorAll(".dag svg g.node")]
+  .filter((node) => !node.classList.contains("unborn"))
+  .map((node) => [node.id, [...node.classList].find((name) => name.startsWith("status_"))]))
+"""
+
+
 class Sheet:
     """A report open in a browser that is offline."""
 
@@ -128,6 +135,11 @@ class Sheet:
         """The classes of a node in the picture."""
         found = self.page.evaluate("(step) => orchkitPlayer().film.dag.nodes[step]", step)
         return str(self.page.locator(f'.dag svg g[id="{found}"]').get_attribute("class"))
+
+    def standings(self) -> dict[str, str]:
+        """How each node of the picture stands, by its id; what is not there yet left out."""
+        found: dict[str, str] = self.page.evaluate(NODES)
+        return found
 
     def shot(self, name: str) -> None:
         """Keep a picture of the page for people to look at."""
@@ -186,6 +198,18 @@ def test_it_replays_to_the_end_by_keyboard(
     assert "status_pending" in one.node("charge")
     assert one.press("End").position == len(frames)
     assert one.press("Shift+ArrowLeft").position == len(frames) - 10
+
+
+def test_each_frame_is_the_picture_of_that_moment(
+    report: Path, sheet: Callable[..., Sheet], settlement: ok.Run
+) -> None:
+    """What the player shows after an event is what `Run.dag` draws of it, sub-workflows included."""
+    one = sheet()
+    one.open(report)
+    for place in range(len(settlement.events())):
+        one.page.evaluate("(place) => orchkitPlayer().go(place)", place)
+        drawn = settlement.dag(at=place).diagram.nodes
+        assert one.standings() == {node.id: f"status_{node.status}" for node in drawn}, place
 
 
 def test_it_finds_decisions_and_failures(

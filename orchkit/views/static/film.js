@@ -215,7 +215,8 @@ export class Film {
     for (const step of path.slice(0, -1)) {
       const child = film.below(step, here);
       if (!child) return undefined;
-      here = child.frameOfSeq(film.seqs[here]);
+      // after the last frame everything counts, also what it did when this run said nothing any more
+      here = here >= film.last ? child.last : child.frameOfSeq(film.seqs[here]);
       film = child;
     }
     const step = path[path.length - 1];
