@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -36,6 +37,18 @@ class Record(BaseModel):
                 raise
             lines = [_line(detail, cls._hint(str(detail["loc"][-1]))) for detail in details]
             raise ValidationError.from_exception_data(error.title, lines) from None
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What was given, or is not as it is anyway: all fields of all policies would fill pages."""
+        fields = type(self).model_fields
+        for name, value in super().__repr_args__():
+            field = None if name is None else fields.get(name)
+            if (
+                field is None
+                or name in self.model_fields_set
+                or value != field.get_default(call_default_factory=True, validated_data={})
+            ):
+                yield name, value
 
     @classmethod
     def _hint(cls, name: str) -> str:

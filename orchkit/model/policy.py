@@ -12,6 +12,7 @@ from orchkit.errors import Problem
 from orchkit.model.base import Record
 from orchkit.model.breaker import BreakerPolicy, as_breaker
 from orchkit.model.budget import BudgetPolicy
+from orchkit.model.display import Displayable
 from orchkit.model.fallback import FallbackOption, FallbackPolicy, as_fallback
 from orchkit.model.limits import (
     BulkheadPolicy,
@@ -67,7 +68,7 @@ READERS: Mapping[str, Callable[[Any], Record | None]] = {
 
 
 @documented
-class ReliabilityPolicy(Record):
+class ReliabilityPolicy(Record, Displayable):
     """Everything that may surround a call; what is None is not there.
 
     From outside in: fallback, total timeout, retry with its budget, hedge, breaker, rate limit, bulkhead,

@@ -32,9 +32,11 @@ class Explanation(Displayable):
     """The same when it goes on: what breaker and budget still let through, per request and for ever."""
     lines: tuple[str, ...]
     """All that in words."""
+    warnings: tuple[str, ...] = ()
+    """What contradicts itself in it: see `ReliabilityPolicy.warnings`."""
 
     def __str__(self) -> str:
-        return "\n".join(self.lines)
+        return "\n".join((*self.lines, *(f"⚠ {warning}" for warning in self.warnings)))
 
     def __repr__(self) -> str:
         return str(self)
@@ -50,7 +52,8 @@ def explanation(policy: ReliabilityPolicy) -> Explanation:
     load = float(attempts * tries)
     sustained = _sustained(policy, load)
     lines = (*_lines(policy, attempts, tries, waits), *_worst(seconds, load, sustained))
-    return Explanation(seconds, attempts * tries, waits, load, sustained, lines)
+    warnings = tuple(policy.told())
+    return Explanation(seconds, attempts * tries, waits, load, sustained, lines, warnings)
 
 
 def _seconds(policy: ReliabilityPolicy, attempts: int, waits: tuple[float, ...]) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from orchkit.model.policy import ReliabilityPolicy
+from orchkit.model.policywords import Explanation
 from orchkit.model.result import WorkflowResult
 from orchkit.model.workflow import Workflow
 from orchkit.store.cache import Cache
@@ -11,6 +13,7 @@ from orchkit.views import (
     cachecards,
     comparecards,
     kitcards,
+    policycards,
     runcards,
     simulationcards,
     verifycards,
@@ -29,6 +32,8 @@ _DRAWERS: tuple[tuple[type, Draw], ...] = (
     (WorkflowResult, runcards.of_result),
     (Workflow, workflowcards.of_workflow),
     (Cache, cachecards.of_cache),
+    (ReliabilityPolicy, policycards.of_policy),
+    (Explanation, policycards.of_explanation),
     (Comparison, comparecards.of_comparison),
 )
 # Of the layers above this one: known by what they have.
