@@ -1,14 +1,15 @@
-"""Two runs side by side: which step, which decision of the one is which of the other."""
+"""Two runs side by side: which step, decision and piece of evidence of the one is which of the other."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from orchkit.analysis.known import Known, Path
+from orchkit.model.event import Event
 from orchkit.model.state import DecisionState, RunState, StepState
 
 K = TypeVar("K", bound=Hashable)
@@ -104,6 +105,25 @@ class DecisionPair:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class EvidencePair:
+    """A piece of evidence and the one with the same step, type and occurrence of the other run."""
+
+    path: Path
+    """Of its step; that of the run where it is of none."""
+    type: str
+    occurrence: int
+    a: Event | None
+    b: Event | None
+    effort: bool
+    """Whether it is of a try that failed, so that nothing came of it."""
+
+    @property
+    def name(self) -> str:
+        """Its type, with a number behind it where there are several: ``invoice (2)``."""
+        return self.type if self.occurrence == 1 else f"{self.type} ({self.occurrence})"
+
+
 def step_pairs(a: Side, b: Side) -> list[StepPair]:
     """The steps of both in the order of the first; what only the second has after what it follows there."""
     left, right = a.steps, b.steps
@@ -123,6 +143,16 @@ def decision_pairs(a: Side, b: Side) -> list[DecisionPair]:
         effort = not final or (either.by_engine and (point in _EFFORT or follows))
         found.append(DecisionPair(path, point, occurrence, one, other, effort))
     return found
+
+
+def evidence_pairs(a: Side, b: Side) -> list[EvidencePair]:
+    """The evidence of both, in the same kind of order."""
+    left, right = _evidence(a), _evidence(b)
+    return [
+        EvidencePair(path, kind, occurrence, left.get(key), right.get(key), not final)
+        for key in merged(left, right)
+        for path, kind, final, occurrence in [key]
+    ]
 
 
 def merged(a: Iterable[K], b: Iterable[K]) -> Iterator[K]:
@@ -160,13 +190,45 @@ _Key = tuple[Path, str, bool, int]
 
 def _decisions(side: Side) -> Mapping[_Key, DecisionState]:
     """The decisions by their step, their point, whether the try they belong to was the last, and a number."""
-    found: dict[_Key, DecisionState] = {}
+    return _numbered(side, lambda state: state.decisions, lambda one: one.point, _home)
+
+
+def _evidence(side: Side) -> Mapping[_Key, Event]:
+    """The evidence by its step, its type, whether the try it belongs to was the last, and a number."""
+    return _numbered(
+        side,
+        lambda state: state.evidence,
+        lambda one: str(one.payload.get("type")),
+        lambda _, step: step.step_id,
+    )
+
+
+class _OfStep(Protocol):
+    """What belongs to a try of a step."""
+
+    @property
+    def step_id(self) -> str | None: ...
+
+    @property
+    def attempt(self) -> int | None: ...
+
+
+T = TypeVar("T", bound=_OfStep)
+
+
+def _numbered(
+    side: Side,
+    of: Callable[[RunState], Iterable[T]],
+    name: Callable[[T], str],
+    home: Callable[[T, StepState], str],
+) -> dict[_Key, T]:
+    found: dict[_Key, T] = {}
     for above, state in side.states.items():
         counts: Counter[tuple[Path, str, bool]] = Counter()
-        for one in state.decisions:
+        for one in of(state):
             step = state.steps.get(one.step_id or "")
-            path = above if step is None else (*above, _home(one, step))
-            key = (path, one.point, _is_final(one, step))
+            path = above if step is None else (*above, home(one, step))
+            key = (path, name(one), _is_final(one.attempt, step))
             counts[key] += 1
             found[*key, counts[key]] = one
     return found
@@ -177,7 +239,7 @@ def _home(one: DecisionState, step: StepState) -> str:
     return step.top if one.by_engine and one.point == _ONCE_PER_OPERATION else step.step_id
 
 
-def _is_final(one: DecisionState, step: StepState | None) -> bool:
-    if step is None or one.attempt is None or not step.attempts:
+def _is_final(attempt: int | None, step: StepState | None) -> bool:
+    if step is None or attempt is None or not step.attempts:
         return True
-    return one.attempt >= max(attempt.number for attempt in step.attempts)
+    return attempt >= max(one.number for one in step.attempts)

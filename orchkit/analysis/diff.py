@@ -8,16 +8,26 @@ from functools import cached_property
 from itertools import groupby, islice
 from typing import Any, Literal, get_args
 
-from orchkit.analysis.aligned import DecisionPair, Side, StepPair, decision_pairs, step_pairs
+from orchkit.analysis.aligned import (
+    DecisionPair,
+    EvidencePair,
+    Side,
+    StepPair,
+    decision_pairs,
+    evidence_pairs,
+    step_pairs,
+)
 from orchkit.analysis.known import Path
 from orchkit.analysis.previews import readable
 from orchkit.errors import Difference
 from orchkit.model.differences import MISSING, differences
+from orchkit.model.event import Event
 from orchkit.model.state import RunState, StepState
 
 Cause = Literal[
-    "context", "definition", "code", "presence", "parameters", "decision", "output", "status", "attempts"
-]
+    "context", "definition", "code", "presence", "parameters", "evidence", "decision", "output", "status",
+    "attempts",
+]  # fmt: skip
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 """In the order in which one leads to the next. ``attempts`` is never a divergence: it only cost more."""
 
@@ -25,6 +35,7 @@ MOST = 200
 """So many places of one value are listed in which it differs."""
 
 _OF_THE_WHOLE = ("execution_mode", "error_handling", "timeout", "name")
+_OF_EVIDENCE = ("data", "source", "confidence_score", "metadata")
 _NOT_COMPARED = frozenset({"step_id", "description", "metadata"})
 
 
@@ -36,7 +47,7 @@ class Change:
     """Of the step; empty for what is of the run as a whole."""
     cause: Cause
     place: str
-    """Where in the value; the point of a decision, the name of a tool."""
+    """Where in the value; the point of a decision, the name of a tool, the type of evidence before a place."""
     a: Any
     b: Any
     """`orchkit.model.differences.MISSING` for what one of them has not."""
@@ -84,6 +95,11 @@ class Diff:
         return decision_pairs(self.a, self.b)
 
     @cached_property
+    def evidence(self) -> Sequence[EvidencePair]:
+        """The evidence of both, in order."""
+        return evidence_pairs(self.a, self.b)
+
+    @cached_property
     def changes(self) -> Sequence[Change]:
         """Every place in which they differ: what was given first, then step by step, each by its causes."""
         along = (change for visit in _visits(self.steps) for change in visit.changes(self))
@@ -129,6 +145,14 @@ class Diff:
         """The decisions by step."""
         found: dict[Path, list[DecisionPair]] = {}
         for pair in self.decisions:
+            found.setdefault(pair.path, []).append(pair)
+        return found
+
+    @cached_property
+    def supported(self) -> Mapping[Path, list[EvidencePair]]:
+        """The evidence by step."""
+        found: dict[Path, list[EvidencePair]] = {}
+        for pair in self.evidence:
             found.setdefault(pair.path, []).append(pair)
         return found
 
@@ -245,6 +269,9 @@ def _at_begin(diff: Diff, pair: StepPair, a: StepState, b: StepState) -> Iterato
     if ran:
         before, after = _Value(a.input, a.input_types), _Value(b.input, b.input_types)
         yield from _of_value(pair.path, "parameters", before, after)
+    for evidence in diff.supported.get(pair.path, ()):
+        if not evidence.effort:
+            yield from of_evidence(evidence)
     for decision in diff.decided.get(pair.path, ()):
         if not decision.effort and _chosen(decision.a) != _chosen(decision.b):
             chosen = (_chosen(decision.a), _chosen(decision.b))
@@ -280,6 +307,25 @@ def _made(step: StepState) -> bool:
     return step.source is None and bool(step.attempts)
 
 
+def of_evidence(pair: EvidencePair) -> Iterator[Change]:
+    """The places in which two pieces of evidence differ; for one alone, that the other run has none."""
+    if pair.a is None or pair.b is None:
+        a, b = (MISSING if one is None else evidence_data(one) for one in (pair.a, pair.b))
+        yield Change(pair.path, "evidence", pair.name, a, b)
+        return
+    for name in _OF_EVIDENCE:
+        before, after = (
+            _Value(one.payload.get(name), one.payload.get("types") if name == "data" else None)
+            for one in (pair.a, pair.b)
+        )
+        yield from _of_value(pair.path, "evidence", before, after, f"{pair.name}.{name}")
+
+
+def evidence_data(event: Event) -> Any:
+    """What stands in a piece of evidence, with previews in the places of tables, arrays and bytes."""
+    return _Value(event.payload.get("data"), event.payload.get("types")).shown
+
+
 # --- values --------------------------------------------------------------------------------
 
 
@@ -296,17 +342,21 @@ class _Value:
         return readable(self.value, self.notes)
 
 
-def _of_value(path: Path, cause: Cause, a: _Value, b: _Value) -> Iterator[Change]:
-    """The places in which two values differ; those of tables and arrays as far as they are shown."""
+def _of_value(path: Path, cause: Cause, a: _Value, b: _Value, place: str = "") -> Iterator[Change]:
+    """The places in which two values differ; those of tables and arrays as far as they are shown.
+
+    They begin with ``place``; without one the value as a whole is called like the cause.
+    """
+    whole = place or cause
     try:
         if a.value == b.value:
             if (a.notes or []) != (b.notes or []):
-                yield Change(path, cause, "types", _types(a), _types(b))
+                yield Change(path, cause, f"{place} types".strip(), _types(a), _types(b))
             return
-        found = list(_listed(path, cause, differences(a.shown, b.shown, whole=cause)))
-        yield from found or _listed(path, cause, differences(a.value, b.value, whole=cause))
+        found = list(_listed(path, cause, differences(a.shown, b.shown, place, whole=whole)))
+        yield from found or _listed(path, cause, differences(a.value, b.value, place, whole=whole))
     except RecursionError:  # nested too deep to say where
-        yield Change(path, cause, cause, a.value, b.value)
+        yield Change(path, cause, whole, a.value, b.value)
 
 
 def _types(value: _Value) -> list[str]:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchkit.analysis.aligned import DecisionPair, StepPair
-from orchkit.analysis.diff import Cause, Diff
+from orchkit.analysis.aligned import DecisionPair, EvidencePair, StepPair
+from orchkit.analysis.diff import Cause, Diff, evidence_data, of_evidence
 from orchkit.analysis.difftext import because
 from orchkit.analysis.facts import span_ms
 from orchkit.analysis.frames import Columns, typed_column
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STEPS: Columns = {
     "step_id": "text", "differs": "bool", "cause": "maybe", "in_a": "bool", "in_b": "bool",
     "status_a": "maybe", "status_b": "maybe", "definition": "int", "code": "int", "parameters": "int",
-    "decisions": "int", "output": "int", "attempts_a": "int", "attempts_b": "int",
+    "evidence": "int", "decisions": "int", "output": "int", "attempts_a": "int", "attempts_b": "int",
     "duration_ms_a": "float", "duration_ms_b": "float", "duration_delta_ms": "float",
     "duration_ratio": "float",
 }  # fmt: skip
@@ -30,9 +30,14 @@ DECISIONS: Columns = {
     "decision_a": "maybe", "decision_b": "maybe", "rationale_a": "maybe", "rationale_b": "maybe",
     "because": "maybe", "origin": "text",
 }  # fmt: skip
+EVIDENCE: Columns = {
+    "step_id": "maybe", "evidence_type": "text", "occurrence": "int", "differs": "bool", "effort": "bool",
+    "source_a": "maybe", "source_b": "maybe", "confidence_score_a": "float", "confidence_score_b": "float",
+    "data_a": "json", "data_b": "json",
+}  # fmt: skip
 _COUNTED: Mapping[str, Cause] = {
-    "definition": "definition", "code": "code", "parameters": "parameters", "decisions": "decision",
-    "output": "output",
+    "definition": "definition", "code": "code", "parameters": "parameters", "evidence": "evidence",
+    "decisions": "decision", "output": "output",
 }  # fmt: skip
 
 
@@ -51,6 +56,11 @@ def changes(diff: Diff) -> pd.DataFrame:
 def decisions(diff: Diff) -> pd.DataFrame:
     """The decisions of both runs, one row each: see `orchkit.Comparison.decisions`."""
     return _frame((_decision(diff, pair) for pair in diff.decisions), DECISIONS)
+
+
+def evidence(diff: Diff) -> pd.DataFrame:
+    """The evidence of both runs, one row each: see `orchkit.Comparison.evidence`."""
+    return _frame((_piece(pair) for pair in diff.evidence), EVIDENCE)
 
 
 def _step(diff: Diff, pair: StepPair, counts: Mapping[tuple[Any, Cause], int]) -> tuple[Any, ...]:
@@ -88,6 +98,20 @@ def _decision(diff: Diff, pair: DecisionPair) -> tuple[Any, ...]:
         *(one.rationale if one is not None else None for one in (pair.a, pair.b)),
         because(diff, pair) if differs and not pair.effort else None,
         _origin(pair.either),
+    )
+
+
+def _piece(pair: EvidencePair) -> tuple[Any, ...]:
+    pieces = (pair.a, pair.b)
+    return (
+        "/".join(pair.path) or None,
+        pair.type,
+        pair.occurrence,
+        not pair.effort and any(of_evidence(pair)),
+        pair.effort,
+        *(one.payload.get("source") if one is not None else None for one in pieces),
+        *(one.payload.get("confidence_score") if one is not None else None for one in pieces),
+        *(evidence_data(one) if one is not None else None for one in pieces),
     )
 
 

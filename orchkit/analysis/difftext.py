@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchkit.analysis.aligned import DecisionPair
-from orchkit.analysis.diff import Cause, Change, Diff, Divergence
-from orchkit.analysis.facts import span_ms
+from orchkit.analysis.diff import Cause, Change, Diff, Divergence, of_evidence
+from orchkit.analysis.facts import evidence_ids, span_ms
 from orchkit.analysis.references import plain_condition
 from orchkit.analysis.words import duration, error_text, listing, plural, sentence, value_text
 from orchkit.errors import Difference
@@ -36,7 +36,7 @@ def headline(diff: Diff) -> str:
     """The first decision in which they part; without one the first thing in which they differ."""
     found = diff.parting or diff.first
     if found is None:
-        return "The runs are alike: the same definition, code, parameters, decisions and outputs."
+        return "The runs are alike: the same definition, code, parameters, evidence, decisions and outputs."
     return sentence(told(diff, found))
 
 
@@ -93,6 +93,14 @@ def _parameters(diff: Diff, one: Divergence) -> str:
     return f"step '{one.step}' got other parameters in B: {_places(one.changes)}"
 
 
+def _evidence(diff: Diff, one: Divergence) -> str:
+    several, first = one.changes, one.changes[0]
+    if len(several) == 1 and MISSING in (first.a, first.b):
+        only, data = ("B", first.b) if first.a is MISSING else ("A", first.a)
+        return f"only {only} has evidence '{first.place}' at step '{one.step}': {value_text_of(data)}"
+    return f"step '{one.step}' had other evidence in B: {_places(several)}"
+
+
 def _decision(diff: Diff, one: Divergence) -> str:
     pair = one.changes[0].decision
     assert pair is not None
@@ -128,6 +136,7 @@ _TELL: Mapping[Cause, Callable[[Diff, Divergence], str]] = {
     "code": _code,
     "presence": _presence,
     "parameters": _parameters,
+    "evidence": _evidence,
     "decision": _decision,
     "output": _output,
     "status": _status,
@@ -153,6 +162,9 @@ def because(diff: Diff, pair: DecisionPair) -> str:
     found = list(differences(_inputs(pair.a), _inputs(pair.b)))
     if found:
         return f"because {_were('input ', found)}"
+    shown = list(_shown_otherwise(diff, pair))
+    if shown:
+        return f"because {_were('evidence ', shown)}"
     given = [one for one in diff.changed.get(pair.path, ()) if one.cause == "parameters"]
     if given:
         return f"because {_were('parameter ', [_plain(one) for one in given])}"
@@ -165,6 +177,15 @@ def because(diff: Diff, pair: DecisionPair) -> str:
 
 def _inputs(decision: DecisionState) -> Any:
     return decision.payload.get("input_data")
+
+
+def _shown_otherwise(diff: Diff, pair: DecisionPair) -> Iterator[Difference]:
+    """Where the evidence differs that a decision names in both runs."""
+    named = {one for decision in (pair.a, pair.b) if decision is not None for one in evidence_ids(decision)}
+    for piece in diff.supported.get(pair.path, ()):
+        both = [one for one in (piece.a, piece.b) if one is not None]
+        if len(both) == 2 and all(one.payload.get("evidence_id") in named for one in both):
+            yield from (_plain(one) for one in of_evidence(piece))
 
 
 def _plain(change: Change) -> Difference:

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from secrets import token_hex
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeGuard
 
 SAMPLED: Final = 0x01
 RANDOM: Final = 0x02
@@ -117,7 +117,7 @@ def _digest(*parts: str | int, size: int) -> str:
     return found if int(found, 16) else f"{1:0{2 * size}x}"
 
 
-def _is_id(value: Any, digits: int) -> bool:
+def _is_id(value: Any, digits: int) -> TypeGuard[str]:
     return (
         isinstance(value, str)
         and re.fullmatch(rf"[0-9a-f]{{{digits}}}", value) is not None

@@ -7,13 +7,14 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from orchkit.analysis.aligned import DecisionPair, Side, StepPair
-from orchkit.analysis.diff import Cause, Change, Diff
+from orchkit.analysis.aligned import DecisionPair, EvidencePair, Side, StepPair
+from orchkit.analysis.diff import Cause, Change, Diff, evidence_data, of_evidence
 from orchkit.analysis.difftext import because, before, headline, ratio, value_text_of
 from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.known import Path
 from orchkit.analysis.words import clean, duration, plural, sentence, shorten
 from orchkit.model.differences import MISSING
+from orchkit.model.event import Event
 from orchkit.model.state import DecisionState, StepState
 from orchkit.views.cards import (
     Cell,
@@ -41,8 +42,8 @@ _LONGEST_VALUE = 110
 _LONGEST_DIFF = 12_000
 _WORDS: Mapping[Cause, str] = {
     "context": "given", "definition": "definition", "code": "code", "presence": "only in one",
-    "parameters": "parameters", "decision": "decision", "output": "output", "status": "status",
-    "attempts": "attempts",
+    "parameters": "parameters", "evidence": "evidence", "decision": "decision",
+    "output": "output", "status": "status", "attempts": "attempts",
 }  # fmt: skip
 
 
@@ -210,9 +211,14 @@ def _folded(comparison: Comparison) -> Iterator[Html]:
     told = [pair for pair in diff.decisions if pair.a or pair.b]
     if told:
         rows = (_decision(diff, pair) for pair in told[:_MOST_ROWS])
-        heads = ("", "step", "decision", "A", "B", "because")
-        shown = table(rows, heads, most=_MOST_ROWS, total=len(told), drop_empty=True)
+        columns: tuple[str, ...] = ("", "step", "decision", "A", "B", "because")
+        shown = table(rows, columns, most=_MOST_ROWS, total=len(told), drop_empty=True)
         yield details(plural(len(told), "decision"), shown)
+    if diff.evidence:
+        pieces = (_piece(pair) for pair in diff.evidence[:_MOST_ROWS])
+        columns = ("", "step", "evidence", "A", "B", "source", "confidence")
+        shown = table(pieces, columns, most=_MOST_ROWS, total=len(diff.evidence), drop_empty=True)
+        yield details(f"{plural(len(diff.evidence), 'piece')} of evidence", shown)
     if diff.steps:
         steps = (_step(diff, pair) for pair in diff.steps[:_MOST_ROWS])
         columns = ("", "step", "A", "B", "attempts A", "B ", "took A", "B  ", "")
@@ -248,6 +254,30 @@ def _decision(diff: Diff, pair: DecisionPair) -> list[Cell]:
         _chosen(pair.b),
         sentence(because(diff, pair)) if differs and not pair.effort else "",
     ]
+
+
+def _piece(pair: EvidencePair) -> list[Cell]:
+    """What stands in it; where both have the same it is told once."""
+    pieces = (pair.a, pair.b)
+    differs = any(of_evidence(pair))
+    return [
+        "" if not differs else "·" if pair.effort else "≠",
+        "/".join(pair.path) or "the run",
+        pair.name,
+        *(Html("–") if one is None else _data(one) for one in pieces),
+        _both(*(one and one.payload.get("source") for one in pieces)),
+        _both(*(one and one.payload.get("confidence_score") for one in pieces)),
+    ]
+
+
+def _data(event: Event) -> Html:
+    return code(short_json(evidence_data(event), _LONGEST_VALUE), _LONGEST_VALUE)
+
+
+def _both(a: Any, b: Any) -> str:
+    """``ledger``, or ``ledger → bank`` where the second run has another."""
+    said = [shorten(one, 60) for one in (a, b) if one is not None]
+    return " → ".join(dict.fromkeys(said))
 
 
 def _chosen(decision: DecisionState | None) -> str:

@@ -81,11 +81,12 @@ class Comparison(Displayable):
         step_id               str       id; in sub-workflows after those of the steps around it
         differs               bool      anything but durations and attempts differs
         cause                 object    the first cause: ``definition``, ``code``, ``presence``,
-                                        ``parameters``, ``decision``, ``output`` or ``status``; else None
+                                        ``parameters``, ``evidence``, ``decision``, ``output`` or
+                                        ``status``; else None
         in_a, in_b            bool      whether the run has it
         status_a, status_b    object    how it ended
         definition, code,     Int64     in how many places each differs
-        parameters,
+        parameters, evidence,
         decisions, output
         attempts_a, …_b       Int64     attempts made
         duration_ms_a, …_b    float64   from scheduled to ended; missing for results of other runs
@@ -103,8 +104,9 @@ class Comparison(Displayable):
         =======  ======  ======================================================================
         step_id  object  of which step; None for what is of the run as a whole
         cause    str     ``context``, ``definition``, ``code``, ``presence``, ``parameters``,
-                         ``decision``, ``output``, ``status`` or ``attempts``
-        place    str     where in the value (``items[2].price``), at which decision, in which tool
+                         ``evidence``, ``decision``, ``output``, ``status`` or ``attempts``
+        place    str     where in the value (``items[2].price``), at which decision, in which tool, in
+                         which evidence (``invoice.data.total``)
         a, b     object  what is there; None where nothing is
         =======  ======  ======================================================================
 
@@ -130,6 +132,24 @@ class Comparison(Displayable):
         ========================  =======  ===========================================================
         """
         return diffframes.decisions(self.diff)
+
+    def evidence(self) -> pd.DataFrame:
+        """The evidence of both runs, one row each, aligned by step, type and occurrence.
+
+        ===================  =======  ==============================================================
+        column               dtype    meaning
+        ===================  =======  ==============================================================
+        step_id              object   of which step; None for what is of the run as a whole
+        evidence_type        str      what it is
+        occurrence           Int64    the how manieth of this type, from 1
+        differs              bool     its data, source, confidence or metadata is another
+        effort               bool     it is of a try that failed, so that nothing came of it
+        source_a, …_b        object   where it comes from; None where there is none
+        confidence_score_…   float64  how far it can be trusted
+        data_a, data_b       object   what it is about
+        ===================  =======  ==============================================================
+        """
+        return diffframes.evidence(self.diff)
 
     def __repr__(self) -> str:
         try:

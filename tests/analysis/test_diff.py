@@ -92,7 +92,9 @@ def test_runs_that_are_alike(run: Any) -> None:
     assert found.differing == {}
     assert [(one.cause, one.a, one.b) for one in found.changes] == [("attempts", 1, 3)]
     told = list(story(found))
-    assert told[0] == "The runs are alike: the same definition, code, parameters, decisions and outputs."
+    assert told[0] == (
+        "The runs are alike: the same definition, code, parameters, evidence, decisions and outputs."
+    )
     assert "load took 3 attempts in B, 1 in A." in told
 
 
@@ -243,6 +245,87 @@ def test_decisions_of_tries_that_failed_are_effort(recording: Any) -> None:
     found = diff(state(1), state(3))
     assert found.divergences == []
     assert [pair.effort for pair in found.decisions].count(False) == 1
+
+
+def supported(recording: Any, *pieces: dict[str, Any], chosen: str = "yes") -> RunState:
+    """A run whose only step shows these pieces of evidence, and decides by the last of them."""
+    told = recording().start("a run").begin("judge").add("attempt.started", "judge", 1)
+    for number, piece in enumerate(pieces, 1):
+        told.add("evidence", "judge", 1, evidence_id=f"ev_{number}_{chosen}", **piece)
+    named = [f"ev_{len(pieces)}_{chosen}"]
+    told.decided("judge", "trust", chosen, "", 1, origin="user", evidence=named)
+    told.add("attempt.finished", "judge", 1, status="success")
+    state: RunState = told.finish("judge", output=1).end().state
+    return state
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "places", "told"),
+    [
+        (
+            {"data": {"months": 1, "items": [1]}},
+            {"data": {"months": 3, "items": [1, 2]}},
+            [("invoice.data.months", 1, 3), ("invoice.data.items[1]", MISSING, 2)],
+            "data.months was 3 instead of 1 and evidence invoice.data.items[1] was 2 instead of nothing",
+        ),
+        (
+            {"data": 7, "source": "ledger"},
+            {"data": 7, "source": "bank"},
+            [("invoice.source", "ledger", "bank")],
+            "because evidence invoice.source was bank instead of ledger",
+        ),
+        (
+            {"data": 7, "confidence_score": 0.9},
+            {"data": 7, "confidence_score": 0.4},
+            [("invoice.confidence_score", 0.9, 0.4)],
+            "because evidence invoice.confidence_score was 0.4 instead of 0.9",
+        ),
+        (
+            {"data": "2025-01-01"},
+            {"data": "2025-01-01", "types": [[[], "date"]]},
+            [("invoice.data types", [], ["date"])],
+            "because evidence invoice.data types was",
+        ),
+    ],
+    ids=["data", "source", "confidence", "types"],
+)
+def test_evidence_is_compared_and_gives_the_reason(
+    recording: Any, a: dict[str, Any], b: dict[str, Any], places: list[Any], told: str
+) -> None:
+    """Every part of it; where a decision that came out otherwise names it, it is why."""
+    pieces = ({"type": "invoice", **a}, {"type": "invoice", **b})
+    found = diff(supported(recording, pieces[0]), supported(recording, pieces[1], chosen="no"))
+    assert causes(found) == [("judge", "evidence"), ("judge", "decision")]
+    assert [(one.place, one.a, one.b) for one in found.divergences[0].changes] == places
+    assert told in headline(found)
+    assert list(story(found))[2].startswith("  step 'judge' had other evidence in B: invoice.")
+
+
+def test_evidence_is_aligned_by_type_and_occurrence(recording: Any) -> None:
+    """Ids and order of other types do not matter; the second of a type is compared with the second."""
+    pieces = [{"type": "listing", "data": 1}, {"type": "invoice", "data": 2}, {"type": "listing", "data": 3}]
+    alike = [pieces[1], pieces[0], pieces[2]]
+    assert diff(supported(recording, *pieces), supported(recording, *alike)).changes == []
+    more = diff(supported(recording, *pieces[:2]), supported(recording, *pieces))
+    assert headline(more) == "Only B has evidence 'listing (2)' at step 'judge': 3."
+    less = diff(supported(recording, *pieces), supported(recording, *pieces[:2]))
+    assert headline(less) == "Only A has evidence 'listing (2)' at step 'judge': 3."
+
+
+def test_evidence_of_tries_that_failed_is_effort(recording: Any) -> None:
+    """What an attempt showed that then failed is no difference of the runs."""
+
+    def tried(first: int) -> RunState:
+        told = recording().start("a run").begin("a").add("attempt.started", "a", 1)
+        told.add("evidence", "a", 1, type="page", data=first)
+        told.add("attempt.finished", "a", 1, status="failed").add("attempt.started", "a", 2)
+        told.add("evidence", "a", 2, type="page", data=0).add("attempt.finished", "a", 2, status="success")
+        state: RunState = told.finish("a", attempts=2).end().state
+        return state
+
+    found = diff(tried(1), tried(2))
+    assert found.changes == []
+    assert [(pair.effort, pair.occurrence) for pair in found.evidence] == [(True, 1), (False, 1)]
 
 
 def test_which_item_had_the_choice_for_all_of_them_does_not_matter(recording: Any) -> None:

@@ -34,7 +34,8 @@ def _write_anew(tone: str) -> str:
 
 def _decide(months: int) -> str:
     tone = "firm" if months > 2 else "friendly"
-    ok.trace_decision("tone", tone, input_data={"months_open": months})
+    piece = ok.bundle_evidence("invoice", {"months": months}, source="ledger", confidence_score=0.9)
+    ok.trace_decision("tone", tone, input_data={"months_open": months}, evidence=piece)
     return tone
 
 
@@ -130,7 +131,14 @@ def test_the_tables(kit: ok.Kit) -> None:
         "firm",
         "because input months_open was 3 instead of 1",
     )
+    assert steps.loc["decide", "evidence"] == 1
+    piece = found.evidence().iloc[0]
+    assert piece.drop(["data_a", "data_b"]).tolist() == [
+        "decide", "invoice", 1, True, False, "ledger", "ledger", 0.9, 0.9,
+    ]  # fmt: skip
+    assert (piece["data_a"], piece["data_b"]) == ({"months": 1}, {"months": 3})
     alike = ok.compare(found.a, found.a)
+    assert not alike.evidence()["differs"].any()
     assert alike.differences().empty
     assert list(alike.differences().columns) == list(changes.columns)
     assert alike.differences().dtypes.astype(str).tolist() == ["object", "str", "str", "object", "object"]
@@ -166,6 +174,8 @@ def test_the_card(kit: ok.Kit) -> None:
     assert "<details" in card
     assert not any(tag in card for tag in ("<script", "<style", "<svg"))
     assert "B chose firm instead of friendly" in card
+    assert "1 piece of evidence" in card
+    assert "invoice.data.months" in card
     assert bundle["text/plain"].startswith("The runs part at decision 'tone'")
 
 

@@ -58,6 +58,8 @@ class Going:
     fate: Fate | None = None
     settled: float = -math.inf
     """When it was certainly over."""
+    otherwise: Fate | None = None
+    """What becomes of it if its run was not over then."""
 
     @property
     def began(self) -> float:
@@ -76,7 +78,24 @@ class Going:
 
     def settle(self, fate: Fate, at: float) -> None:
         """It is over, and known to be."""
+        if fate.statuses == CANCELLED:
+            self.otherwise = self.after_cut(at)
         self.fate, self.settled = fate, at
+
+    def unsettle(self) -> Fate:
+        """It ended at the very moment at which its run may have ended: one of them came first, or neither."""
+        fate = self.fate
+        assert fate is not None
+        calls = Range(max(0.0, fate.calls.low - self.limits.per_try), fate.calls.high)
+        over = Fate(ANY, calls, fate.latency, Range(0.0, fate.waited.high))
+        other = over if self.otherwise is None else self.otherwise
+        self.fate = Fate(
+            ANY,
+            calls.hull(other.calls),
+            over.latency.hull(other.latency),
+            over.waited.hull(other.waited),
+        )
+        return self.fate
 
     # --- what becomes of it ------------------------------------------------------------------
 
@@ -122,12 +141,20 @@ class Going:
     def after_cut(self, at: float) -> Fate:
         """From now on its run may go another way: it may be cut off, or go on in any way."""
         made, elapsed = self.now, at - self.began
-        begun = self.calls + (made is not None and not self.doubtful)
-        ends = None if made is None else self.at - self.began + made.ends.high
+        # At its very beginning it may have been cut off before.
+        begun = self.calls + (made is not None and not self.doubtful and self.at < at - TIE)
+        ends = None if made is None else self.at - self.began + self._longest(made)
         rest = self._rest(elapsed, max(elapsed, ends or elapsed + self.sleeping + self.limits.one_try), begun)
-        more = made.calls.high - (begun - self.calls) if made is not None else 0
+        more = self._most_calls(made) - (begun - self.calls) if made is not None else 0
         waited = Range(self.waited - self.sleeping, max(rest.waited.high, self.waited))
         return Fate(ANY, rest.calls + Range(0, max(0, more)), rest.latency, waited)
+
+    def _longest(self, made: Try) -> float:
+        """When a try ends at the latest, whatever becomes of its run."""
+        return self.limits.one_try if "cancelled" in made.statuses else made.ends.high
+
+    def _most_calls(self, made: Try) -> float:
+        return self.limits.per_try if "cancelled" in made.statuses else made.calls.high
 
     def cut_off(self, at: float) -> Fate:
         """Its run ends, and it with it."""

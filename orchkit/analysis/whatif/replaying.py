@@ -11,7 +11,6 @@ from itertools import count
 from typing import Final
 
 from orchkit.analysis.whatif.bounds import (
-    ANY,
     CANCELLED,
     FAILED,
     SUCCESS,
@@ -408,9 +407,11 @@ class Replaying:
                 if one is not going and not steadfast and one.settled >= at - TIE:
                     self._unsettle(one, at)
                 continue
-            if one is not going and one.began >= at - TIE:
+            if one is going and (steadfast or not others):
+                continue
+            if one.began >= at - TIE:
                 self._drop(one, one.never(), at)
-            elif not steadfast and (one is not going or others):
+            elif not steadfast:
                 self._drop(one, one.after_cut(at), at)
 
     def _others(self, case: Case, at: float) -> bool:
@@ -424,12 +425,9 @@ class Replaying:
         return any(stay.began < at - TIE and stay.ended >= at - AFTER for stay in stays)
 
     def _unsettle(self, going: Going, at: float) -> None:
-        """It ended at the very moment at which its run may have ended: one of them came first."""
-        fate = going.fate
-        assert fate is not None
-        calls = Range(max(0.0, fate.calls.low - going.limits.per_try), fate.calls.high)
-        going.fate = Fate(ANY, calls, fate.latency, Range(0.0, fate.waited.high))
-        self.shared.lose_call(going, Loose(at, at + TIE, math.inf, BOTH))
+        """It ended at the very moment at which its run may have ended."""
+        until = going.began + going.unsettle().latency.high
+        self.shared.lose_call(going, Loose(at, max(at + TIE, until), math.inf, BOTH))
 
     def _drop(self, going: Going, fate: Fate, at: float) -> None:
         self.shared.lose(going, fate, at)

@@ -72,8 +72,9 @@ class Tries:
         """A call that is cut off when its time is over."""
         limit, ends, watched = min(self.attempt, left), answer.ends, answer.watched
         if answer.limit is not None and abs(limit - answer.limit) <= self.within:
-            return Answer(exactly(answer.limit), FAILED, TIMEOUT, answer.on_record)
-        if answer.with_run:
+            statuses = FAILED | CANCELLED if answer.with_run else FAILED
+            return Answer(exactly(answer.limit), statuses, TIMEOUT, answer.on_record)
+        if answer.with_run and answer.limit is None:
             return _with_run(watched, limit)
         if limit == math.inf or ends.high < limit - TIE:
             return answer
