@@ -27,14 +27,12 @@ def of_explanation(explained: Any) -> dict[str, str]:
 
 def _facts(explained: Explanation) -> list[tuple[str, Cell]]:
     limit = "no limit of time" if explained.seconds is None else duration(explained.seconds * 1000)
+    lasting = explained.sustained_load
     return [
         ("one call", limit),
         ("calls of the function", f"{explained.calls:,} at most"),
         ("load on a service that fails", f"{explained.load:g} ×"),
-        (
-            "when that goes on",
-            "only probes" if explained.sustained_load == 0 else f"{explained.sustained_load:g} ×",
-        ),
+        ("when that goes on", f"{lasting:g} ×" if lasting else "only probes"),
     ]
 
 

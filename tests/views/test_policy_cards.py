@@ -36,7 +36,7 @@ def test_each_policy_of_a_step_is_an_option_on_its_card(options: dict[str, Any],
 
 
 def test_a_policy_says_what_it_comes_to() -> None:
-    """The worst case in words and numbers, what contradicts itself, its parts: on its card and in its text."""
+    """The worst case in words and numbers, what contradicts itself, its parts: in card and text."""
     policy = ok.ReliabilityPolicy(retry={"max_attempts": 3}, timeout={"attempt": 10, "total": 5})
     shown = bundle(policy)
     for text in shown.values():
