@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
 from typing_extensions import Unpack
 
 from orchkit.errors import RegistrationError, UnknownNameError
+from orchkit.registry.catalogue import Catalogue
 from orchkit.registry.definition import Executor, MethodDefinition, is_target, load_target
 from orchkit.registry.origin import origin_of
 from orchkit.registry.promises import Promises
@@ -19,8 +20,10 @@ from orchkit.registry.signature import MISSING, ParameterSpec
 __all__ = ["MISSING", "Executor", "MethodDefinition", "MethodRegistry", "ParameterSpec"]
 
 
-class MethodRegistry:
+class MethodRegistry(Catalogue[MethodDefinition]):
     """Methods by name; names that are not here are looked up in the ``parent``."""
+
+    noun = "method"
 
     def __init__(
         self,
@@ -29,10 +32,8 @@ class MethodRegistry:
         revision: Revision | None = None,
         registered: Callable[[MethodDefinition], None] | None = None,
     ) -> None:
-        self.parent = parent
-        self._revision: Revision = revision or (parent._revision if parent is not None else Revision())
+        super().__init__(parent, revision)
         self._registered = registered
-        self._methods: dict[str, MethodDefinition] = {}
         self._aliases: dict[str, MethodDefinition] = {}
         """Methods by operation name and by target."""
         self._functions: dict[Any, MethodDefinition] = {}
@@ -44,12 +45,10 @@ class MethodRegistry:
 
         Raises RegistrationError, naming both places, when the name is taken from elsewhere.
         """
-        known = self._methods.get(definition.name)
+        known = self._known_from_here(definition)
         if known is not None:
-            if not known.place.same_place(definition.place):
-                raise RegistrationError(definition.name, taken(known.origin, definition.origin))
             self.unregister(known.name)
-        self._methods[definition.name] = definition
+        self._own[definition.name] = definition
         self._index(definition)
         self._revision.bump()
         if self._registered is not None:
@@ -92,12 +91,12 @@ class MethodRegistry:
 
     def unregister(self, name: str) -> None:
         """Remove a method from this registry (not from its parent); UnknownNameError if it is not here."""
-        if name not in self._methods:
-            raise UnknownNameError("method", name, self._methods)
-        del self._methods[name]
+        if name not in self._own:
+            raise UnknownNameError("method", name, self._own)
+        del self._own[name]
         self._aliases.clear()
         self._functions.clear()
-        for definition in self._methods.values():
+        for definition in self._own.values():
             self._index(definition)
         self._revision.bump()
 
@@ -137,12 +136,6 @@ class MethodRegistry:
             return self.parent.find_function(function)
         return found
 
-    def _by_name(self, name: str) -> MethodDefinition | None:
-        found = self._methods.get(name)
-        if found is None and self.parent is not None:
-            return self.parent._by_name(name)
-        return found
-
     def _by_alias(self, alias: str) -> MethodDefinition | None:
         found = self._aliases.get(alias)
         if found is None and self.parent is not None:
@@ -171,23 +164,6 @@ class MethodRegistry:
         """The methods that match every word, best first: name, domain, parameter names, description."""
         return rank(text, self._visible().values(), search_text)
 
-    def _visible(self) -> dict[str, MethodDefinition]:
-        inherited = self.parent._visible() if self.parent is not None else {}
-        return inherited | self._methods
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.find(name) is not None
-
-    def __len__(self) -> int:
-        return len(self._visible())
-
-    def __iter__(self) -> Iterator[str]:
-        """The names, sorted."""
-        return iter(sorted(self._visible()))
-
-    def __repr__(self) -> str:
-        return f"<MethodRegistry with {len(self)} methods: {', '.join(self)}>"
-
 
 def search_text(definition: MethodDefinition) -> SearchText:
     """What of a method can be searched; a lazy one is not imported for it."""
@@ -208,14 +184,6 @@ def name_of(function_or_target: Callable[..., Any] | str) -> str:
     what = "a lambda" if name else f"a {type(function_or_target).__name__}"
     raise RegistrationError(
         name or repr(function_or_target), f"{what} has no name of its own: give it one with name="
-    )
-
-
-def taken(first: str, second: str) -> str:
-    """The cause of a name clash."""
-    return (
-        f"the name is taken: first registered by {first}, now again by {second}. "
-        "Give one of them another name=, or unregister the first"
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchkit.errors import RegistrationError, UnknownNameError
+from orchkit.registry.catalogue import Catalogue
 from orchkit.registry.check import ParameterCheck, Services
 from orchkit.registry.definition import MethodDefinition, check_name
-from orchkit.registry.methods import MethodRegistry, taken
+from orchkit.registry.methods import MethodRegistry
 from orchkit.registry.origin import Origin, origin_of_caller
 from orchkit.registry.revision import Revision
 from orchkit.registry.search import SearchText, rank
@@ -123,8 +124,10 @@ class ToolDefinition:
         return found
 
 
-class ToolRegistry:
+class ToolRegistry(Catalogue[ToolDefinition]):
     """Tools by name; names that are not here are looked up in the ``parent``."""
+
+    noun = "tool"
 
     def __init__(
         self,
@@ -134,11 +137,9 @@ class ToolRegistry:
         revision: Revision | None = None,
         check: Callable[[ToolDefinition], None] | None = None,
     ) -> None:
-        self.parent = parent
+        super().__init__(parent, revision)
         self._methods = methods
-        self._revision: Revision = revision or (parent._revision if parent is not None else Revision())
         self._check = check
-        self._tools: dict[str, ToolDefinition] = {}
 
     def register_tool(  # noqa: PLR0913 - one keyword per option is what people read and complete
         self,
@@ -173,20 +174,18 @@ class ToolRegistry:
 
     def register(self, tool: ToolDefinition) -> ToolDefinition:
         """Add a definition; one from the same place is replaced. Raises as `register_tool`."""
-        known = self._tools.get(tool.name)
-        if known is not None and not known.place.same_place(tool.place):
-            raise RegistrationError(tool.name, taken(known.origin, tool.origin))
+        self._known_from_here(tool)
         if self._check is not None:
             self._check(tool)
-        self._tools[tool.name] = tool
+        self._own[tool.name] = tool
         self._revision.bump()
         return tool
 
     def unregister(self, name: str) -> None:
         """Remove a tool from this registry (not from its parent); UnknownNameError if it is not here."""
-        if name not in self._tools:
-            raise UnknownNameError("tool", name, self._tools)
-        del self._tools[name]
+        if name not in self._own:
+            raise UnknownNameError("tool", name, self._own)
+        del self._own[name]
         self._revision.bump()
 
     def get_tool(self, name: str) -> ToolDefinition:
@@ -194,13 +193,6 @@ class ToolRegistry:
         found = self.find(name)
         if found is None:
             raise UnknownNameError("tool", name, self)
-        return found
-
-    def find(self, name: str) -> ToolDefinition | None:
-        """The tool of this name, or None."""
-        found = self._tools.get(name)
-        if found is None and self.parent is not None:
-            return self.parent.find(name)
         return found
 
     def find_face(self, function: Callable[..., Any]) -> ToolDefinition | None:
@@ -221,23 +213,6 @@ class ToolRegistry:
     def search(self, text: str) -> list[ToolDefinition]:
         """The tools that match every word, best first: name, category, domain, tags, parameters, text."""
         return rank(text, self._visible().values(), search_text)
-
-    def _visible(self) -> dict[str, ToolDefinition]:
-        inherited = self.parent._visible() if self.parent is not None else {}
-        return inherited | self._tools
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.find(name) is not None
-
-    def __len__(self) -> int:
-        return len(self._visible())
-
-    def __iter__(self) -> Iterator[str]:
-        """The names, sorted."""
-        return iter(sorted(self._visible()))
-
-    def __repr__(self) -> str:
-        return f"<ToolRegistry with {len(self)} tools: {', '.join(self)}>"
 
 
 def search_text(tool: ToolDefinition) -> SearchText:
