@@ -28,6 +28,7 @@ from orchkit.engine.verify import Verification
 from orchkit.errors import ParameterError, Problem
 from orchkit.executors.body import Bodies
 from orchkit.executors.threads import ThreadWorkers
+from orchkit.health.monitor import HealthMonitor
 from orchkit.interop import bundle
 from orchkit.model.display import Displayable
 from orchkit.model.notice import tell
@@ -68,6 +69,8 @@ class Kit(Displayable):
         sessions: Who works on which casefile (`SessionOrchestrator`).
         chains: Sequences in which each tool gets the output of the one before (`ChainExecutor`).
         runs: The runs on record (`Runs`).
+        health: Watches services in the background: ``kit.health.watch({"mail": "http://..."})``
+            (`HealthMonitor`); made at its first use.
         store: The record itself (`Store`).
     """
 
@@ -114,10 +117,19 @@ class Kit(Displayable):
         self.chains = ChainExecutor(self.engine)
         self.runs = Runs(store)
         self._last_run_id: str | None = None
+        self._rng = rng
+        self._health: HealthMonitor | None = None
 
     def workflow(self, name: str, *, description: str | None = None) -> WorkflowBuilder:
         """A builder that knows the tools of this kit's registry."""
         return WorkflowBuilder(name, registry=self.registry, description=description)
+
+    @property
+    def health(self) -> HealthMonitor:
+        """Services that are watched while cells run: see `HealthMonitor`."""
+        if self._health is None:
+            self._health = HealthMonitor(self.store, self.breakers, rng=self._rng)
+        return self._health
 
     # --- running ---------------------------------------------------------------------------
 
@@ -248,9 +260,11 @@ class Kit(Displayable):
         """
         return self.store.sql(query, params)
 
-    def compare(self, a: Run | WorkflowResult | str, b: Run | WorkflowResult | str) -> Comparison:
+    def compare(
+        self, a: Run | WorkflowResult | str, b: Run | WorkflowResult | str, *, redact: Redact | None = None
+    ) -> Comparison:
         """In what two runs differ, and where they part; also by id: see `orchkit.compare`."""
-        return compare(a, b, kit=self)
+        return compare(a, b, kit=self, redact=redact)
 
     def import_bundle(self, path: str | Path, *, max_bytes: int = bundle.MAX_BYTES) -> Run:
         """Bring a run that `Run.export` has written into this store, and return it.
@@ -295,7 +309,9 @@ class Kit(Displayable):
     # --- the end ---------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the services and the store; idempotent."""
+        """Stop watching, close the services and the store; idempotent."""
+        if self._health is not None:
+            self._health.stop()
         if not self.store.closed:
             self.services.close()
             self.store.close()

@@ -22,7 +22,7 @@ from orchkit.analysis.previews import readable
 from orchkit.errors import Difference
 from orchkit.model.differences import MISSING, differences
 from orchkit.model.event import Event
-from orchkit.model.state import RunState, StepState
+from orchkit.model.state import DecisionState, RunState, StepState
 
 Cause = Literal[
     "context", "definition", "code", "presence", "parameters", "evidence", "decision", "output", "status",
@@ -30,6 +30,9 @@ Cause = Literal[
 ]  # fmt: skip
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 """In the order in which one leads to the next. ``attempts`` is never a divergence: it only cost more."""
+
+TAKEN_OUT = type("TakenOut", (), {"__repr__": lambda self: "taken out", "__slots__": ()})()
+"""Stands for values that differ and must not be seen: see `orchkit.analysis.showndiff`."""
 
 MOST = 200
 """So many places of one value are listed in which it differs."""
@@ -47,7 +50,7 @@ class Change:
     """Of the step; empty for what is of the run as a whole."""
     cause: Cause
     place: str
-    """Where in the value; the point of a decision, the name of a tool, the type of evidence before a place."""
+    """Where in the value; the point of a decision, the name of a tool, what evidence (its type first)."""
     a: Any
     b: Any
     """`orchkit.model.differences.MISSING` for what one of them has not."""
@@ -155,6 +158,10 @@ class Diff:
         for pair in self.evidence:
             found.setdefault(pair.path, []).append(pair)
         return found
+
+    def is_hidden(self, pair: DecisionPair) -> bool:
+        """Whether a decision was based on something else that must not be seen."""
+        return False
 
     def state_of(self, side: Side, path: Path) -> RunState:
         """The run, of this side, in which a step stands."""
@@ -273,9 +280,9 @@ def _at_begin(diff: Diff, pair: StepPair, a: StepState, b: StepState) -> Iterato
         if not evidence.effort:
             yield from of_evidence(evidence)
     for decision in diff.decided.get(pair.path, ()):
-        if not decision.effort and _chosen(decision.a) != _chosen(decision.b):
-            chosen = (_chosen(decision.a), _chosen(decision.b))
-            yield Change(pair.path, "decision", decision.point, *chosen, decision)
+        if not decision.effort and chosen(decision.a) != chosen(decision.b):
+            both = (chosen(decision.a), chosen(decision.b))
+            yield Change(pair.path, "decision", decision.point, *both, decision)
 
 
 def _defined(side: Side, path: Path, inside: bool) -> Mapping[str, Any]:
@@ -285,7 +292,8 @@ def _defined(side: Side, path: Path, inside: bool) -> Mapping[str, Any]:
     return {name: value for name, value in found.items() if name not in left_out}
 
 
-def _chosen(decision: Any) -> Any:
+def chosen(decision: DecisionState | None) -> Any:
+    """What was chosen; nothing where it was not made."""
     return MISSING if decision is None else decision.decision
 
 

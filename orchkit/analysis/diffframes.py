@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchkit.analysis.aligned import DecisionPair, EvidencePair, StepPair
-from orchkit.analysis.diff import Cause, Diff, evidence_data, of_evidence
+from orchkit.analysis.diff import TAKEN_OUT, Cause, Diff, evidence_data, of_evidence
 from orchkit.analysis.difftext import because
 from orchkit.analysis.facts import span_ms
 from orchkit.analysis.frames import Columns, typed_column
@@ -120,7 +120,7 @@ def _origin(decision: DecisionState) -> str:
 
 
 def _given(value: Any) -> Any:
-    return None if value is MISSING else value
+    return None if value is MISSING else repr(value) if value is TAKEN_OUT else value
 
 
 def _frame(rows: Iterable[tuple[Any, ...]], columns: Columns) -> pd.DataFrame:

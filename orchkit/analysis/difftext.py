@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchkit.analysis.aligned import DecisionPair
-from orchkit.analysis.diff import Cause, Change, Diff, Divergence, of_evidence
+from orchkit.analysis.diff import TAKEN_OUT, Cause, Change, Diff, Divergence, of_evidence
 from orchkit.analysis.facts import evidence_ids, span_ms
 from orchkit.analysis.references import plain_condition
 from orchkit.analysis.words import duration, error_text, listing, plural, sentence, value_text
@@ -117,6 +117,8 @@ def _output(diff: Diff, one: Divergence) -> str:
 
 def _status(diff: Diff, one: Divergence) -> str:
     change = one.changes[0]
+    if change.a is TAKEN_OUT:
+        return f"step '{one.step}' failed with another error in B, which is taken out here"
     if change.place == "error":
         errors = f"{error_text(change.b)} instead of {error_text(change.a)}"
         return f"step '{one.step}' failed with another error in B: {errors}"
@@ -162,6 +164,8 @@ def because(diff: Diff, pair: DecisionPair) -> str:
     found = list(differences(_inputs(pair.a), _inputs(pair.b)))
     if found:
         return f"because {_were('input ', found)}"
+    if diff.is_hidden(pair):
+        return "because its input was another one, which is taken out here"
     shown = list(_shown_otherwise(diff, pair))
     if shown:
         return f"because {_were('evidence ', shown)}"
@@ -208,6 +212,8 @@ def _name(kind: str, path: str) -> str:
 
 def _places(changes: Iterable[Change]) -> str:
     several = list(changes)
+    if several[0].a is TAKEN_OUT:
+        return "it is taken out here"
     shown = [f"{one.place} is {value_text_of(one.b)} instead of {value_text_of(one.a)}" for one in several]
     left = len(shown) - _MOST
     return ", ".join(shown[:_MOST]) + (f" and {plural(left, 'more place')}" if left > 0 else "")

@@ -59,6 +59,14 @@ class ThreadWorkers:
             self._abandon(job)
             raise
 
+    def release(self) -> None:
+        """End the threads that wait for work; new work starts new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.inbox.put(None)
+            worker.join()
+
     @contextmanager
     def _away(self) -> Iterator[None]:
         with self._lock:
@@ -131,18 +139,20 @@ class _Ended(Exception):  # noqa: N818 - a signal, not an error
 class _Worker(threading.Thread):
     def __init__(self, workers: ThreadWorkers, first: _Job) -> None:
         super().__init__(name="orchkit-worker", daemon=True)
-        self.inbox: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.workers = workers
         self.inbox.put(first)
 
     def run(self) -> None:
         while True:
             try:
-                job: _Job | None = self.inbox.get(timeout=IDLE_S)
+                job = self.inbox.get(timeout=IDLE_S)
             except queue.Empty:
                 if self.workers._may_retire(self):
                     return
                 continue
+            if job is None:
+                return
             try:
                 while job is not None:
                     _call(job)

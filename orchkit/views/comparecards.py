@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from orchkit.analysis.aligned import DecisionPair, EvidencePair, Side, StepPair
-from orchkit.analysis.diff import Cause, Change, Diff, evidence_data, of_evidence
+from orchkit.analysis.diff import TAKEN_OUT, Cause, Change, Diff, evidence_data, of_evidence
 from orchkit.analysis.difftext import because, before, headline, ratio, value_text_of
 from orchkit.analysis.facts import Facts, span_ms
 from orchkit.analysis.known import Path
@@ -192,6 +192,8 @@ def _place(change: Change) -> Html:
 def _value(change: Change, value: Any) -> Html:
     if value is MISSING:
         return Html("–")
+    if value is TAKEN_OUT:
+        return html(repr(value))
     if change.cause in ("status", "presence") and change.place != "error":
         return status_chip(str(value))
     if change.cause == "code":

@@ -10,11 +10,14 @@ from orchkit.analysis import diffframes
 from orchkit.analysis.aligned import Side
 from orchkit.analysis.diff import Diff, Divergence
 from orchkit.analysis.difftext import headline, story
+from orchkit.analysis.redaction import Redact
+from orchkit.analysis.showndiff import ShownDiff
 from orchkit.analysis.words import clean, shorten
 from orchkit.errors import ParameterError, Problem, StoreError
 from orchkit.model.display import Displayable
 from orchkit.registry.code import changes
 from orchkit.store import codec
+from orchkit.views.filming import footage_of
 from orchkit.views.run import Explanation, Run
 
 if TYPE_CHECKING:
@@ -29,13 +32,18 @@ class Comparison(Displayable):
     compared but is no divergence.
     """
 
-    def __init__(self, a: Run, b: Run) -> None:
+    def __init__(self, a: Run, b: Run, redact: Redact | None = None) -> None:
         self.a, self.b = a, b
+        self._redact = redact
 
     @cached_property
     def diff(self) -> Diff:
         """The differences as values: see `orchkit.analysis.diff.Diff`."""
-        return Diff(*(Side(state := run.state, run.known_of(state)) for run in (self.a, self.b)))
+        whole = Diff(*(Side(state := run.state, run.known_of(state)) for run in (self.a, self.b)))
+        if self._redact is None:
+            return whole
+        shown = (footage_of(run, self._redact) for run in (self.a, self.b))
+        return ShownDiff(whole, *(Side(one.state, one.known) for one in shown))
 
     @property
     def same(self) -> bool:
@@ -63,8 +71,23 @@ class Comparison(Displayable):
             if one.cause == "code" and one.place not in found:
                 states = (self.diff.state_of(side, one.path) for side in (self.diff.a, self.diff.b))
                 facts = [state.code.get(one.place, {}) for state in states]
-                found[one.place] = _code_change(self, *facts)
+                found[one.place] = self._code_change(one.place, *facts)
         return found
+
+    def _code_change(self, tool: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+        try:
+            sources = [self._source(tool, *one) for one in ((self.a, a), (self.b, b))]
+        except StoreError as error:
+            return str(error)
+        told = changes(*sources, limit=200)
+        if not told and a.get("version") != b.get("version"):
+            return f"version {b.get('version')} instead of {a.get('version')}"
+        return told or "the source is the same: a default, a free variable or a wrapper was changed"
+
+    def _source(self, tool: str, run: Run, facts: Mapping[str, Any]) -> str | None:
+        digest = facts.get("source")
+        source = None if digest is None else str(codec.loads(run.store.blob(digest)))
+        return source if source is None or self._redact is None else str(self._redact(f"code.{tool}", source))
 
     # --- tables ----------------------------------------------------------------------------
 
@@ -159,23 +182,25 @@ class Comparison(Displayable):
         return clean(f"<Comparison of {self.a.id} (A) with {self.b.id} (B): {told}>")
 
 
-def compare(a: Any, b: Any, *, kit: Any = None) -> Comparison:
+def compare(a: Any, b: Any, *, kit: Any = None, redact: Redact | None = None) -> Comparison:
     """Compare two runs: in what they differ, and at which decision they part.
 
     Args:
         a: A run, a result, a handle; or the id of a run, then with a kit.
         b: The other one. It is told by what it did instead of ``a``.
         kit: Whose runs the ids are; `orchkit.Kit.compare` is the same with its own.
+        redact: ``redact(path, value)`` returns what is shown instead of a value, as in `Run.to_html`; it is
+            asked about the source of functions as well, as ``code.NAME``. What differs is said to differ all
+            the same, without the values.
 
     Raises:
         ParameterError: One of them is no run.
         UnknownNameError: There is no run of this id.
     """
     found = [_run_of(name, given, kit) for name, given in (("a", a), ("b", b))]
-    comparison = Comparison(*found)
     for run in found:
         _ = run.state  # an unknown run is an error here, not in the first table
-    return comparison
+    return Comparison(found[0], found[1], redact)
 
 
 def _run_of(name: str, given: Any, kit: Any) -> Run:
@@ -194,18 +219,3 @@ def _run_of(name: str, given: Any, kit: Any) -> Run:
 
 def _wrong(name: str, cause: str, hint: str | None = None) -> ParameterError:
     return ParameterError("compare", [Problem(name, cause, hint)])
-
-
-def _code_change(comparison: Comparison, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-    try:
-        told = changes(_source(comparison.a, a), _source(comparison.b, b), limit=200)
-    except StoreError as error:
-        return str(error)
-    if not told and a.get("version") != b.get("version"):
-        return f"version {b.get('version')} instead of {a.get('version')}"
-    return told or "the source is the same: a default, a free variable or a wrapper was changed"
-
-
-def _source(run: Run, facts: Mapping[str, Any]) -> str | None:
-    digest = facts.get("source")
-    return None if digest is None else str(codec.loads(run.store.blob(digest)))

@@ -17,7 +17,7 @@ from orchkit.analysis.known import Known, Path
 from orchkit.analysis.links import workflow_of
 from orchkit.analysis.liveness import CUT_OFF, given_up, is_run_cut_off
 from orchkit.analysis.moment import moment_of
-from orchkit.analysis.redaction import Redact
+from orchkit.analysis.redaction import Redact, to_show
 from orchkit.analysis.timeline import timeline_of
 from orchkit.analysis.words import clean
 from orchkit.clock import Clock
@@ -31,6 +31,7 @@ from orchkit.model.workflow import Workflow
 from orchkit.store.openruns import OpenRuns
 from orchkit.views.browse import Table
 from orchkit.views.dag import Dag
+from orchkit.views.filming import footage_of
 from orchkit.views.picture import MOST_NODES, diagram_of
 from orchkit.views.player import Player
 from orchkit.views.recordtables import decision_table, evidence_table
@@ -198,52 +199,74 @@ class Run(Displayable):
 
     # --- views -----------------------------------------------------------------------------
 
-    def explain(self, step_id: str | None = None) -> Explanation:
-        """The run, or one step of it, in plain words. Raises `UnknownNameError` for an unknown step."""
+    def explain(self, step_id: str | None = None, *, redact: Redact | None = None) -> Explanation:
+        """The run, or one step of it, in plain words; ``redact`` as in `to_html`.
+
+        Raises `UnknownNameError` for an unknown step.
+        """
+        if redact is not None:
+            footage = footage_of(self, redact)
+            return self._explained(step_id, footage.state, footage.known)
         state = self.state
         # of runs below there is something to tell only where nobody will
-        known = self.known_of(state, below=self._cut_off(state))
+        return self._explained(step_id, state, self.known_of(state, below=self._cut_off(state)))
+
+    def _explained(self, step_id: str | None, state: RunState, known: Known) -> Explanation:
         told = explain_run(state, known) if step_id is None else explain_step(state, step_id, known)
         return Explanation(told)
 
-    def dag(self, at: int | None = None, *, most_nodes: int = MOST_NODES) -> Dag:
+    def dag(
+        self, at: int | None = None, *, most_nodes: int = MOST_NODES, redact: Redact | None = None
+    ) -> Dag:
         """The picture; with more nodes than ``most_nodes`` a condensed one.
 
         Args:
             at: A position in the run's events, as in ``run.events().iloc[at]``: the picture of the run as it
                 stood after that event, the same as in a replay. Negative ones count from the end.
             most_nodes: From how many nodes on they are grouped.
+            redact: What is shown instead of an error or a condition: see `to_html`.
 
         Raises:
             UnknownNameError: The store has no such run.
             IndexError: There is no event at this position.
         """
-        if at is None:
+        if at is None and redact is None:
             return self.dag_of(self.state, most_nodes=most_nodes)
         found = subruns.recorded(self._store, self._id)
         if self._id not in found:
             raise UnknownNameError("run", self._id)
-        moment = moment_of(found, self._id, at)
+        shown = {run_id: to_show(events, redact) for run_id, events in found.items()}
+        moment = moment_of(shown, self._id, -1 if at is None else at)
         known = Known(given_up(self._store.open_runs), moment.below, past=moment.past)
         drawn = diagram_of(None, moment.state, known=known, most_nodes=most_nodes)
-        return Dag(replace(drawn, caption=f"{drawn.caption}, {moment.caption}"))
+        return Dag(drawn if at is None else replace(drawn, caption=f"{drawn.caption}, {moment.caption}"))
 
-    def timeline(self, *, most_rows: int = MOST_ROWS) -> Gantt:
+    def timeline(self, *, most_rows: int = MOST_ROWS, redact: Redact | None = None) -> Gantt:
         """When what was going on: attempts, waits, and when nothing was; ``frame()`` has the numbers.
 
-        With more steps than ``most_rows`` several share a row.
+        With more steps than ``most_rows`` several share a row. ``redact`` as in `to_html`.
         """
-        state = self.state
-        side = Side(state, self.known_of(state))
+        footage = footage_of(self, redact)
+        side = Side(footage.state, footage.known)
         return Gantt(timeline_of(side, self._store.clock.now_us()), most_rows=most_rows)
 
-    def decision_table(self) -> Table:
-        """The decisions to look through: with search and choices in a notebook, plain everywhere else."""
-        return decision_table(Facts(self.state))
+    def decision_table(self, *, redact: Redact | None = None) -> Table:
+        """The decisions to look through: with search and choices in a notebook, plain everywhere else.
 
-    def evidence_table(self) -> Table:
-        """The evidence to look through, and which decisions it supports."""
-        return evidence_table(Facts(self.state))
+        ``redact`` as in `to_html`.
+        """
+        return decision_table(Facts(self._shown(redact)))
+
+    def evidence_table(self, *, redact: Redact | None = None) -> Table:
+        """The evidence to look through, and which decisions it supports; ``redact`` as in `to_html`."""
+        return evidence_table(Facts(self._shown(redact)))
+
+    def _shown(self, redact: Redact | None) -> RunState:
+        """The state of which nothing that must not be seen is part; tables and bytes as previews."""
+        events = self._store.events(self._id)
+        if not events:
+            raise UnknownNameError("run", self._id)
+        return fold(to_show(events, redact))
 
     def replay(self, redact: Redact | None = None) -> Player:
         """The run event by event: the picture, the state, the decisions and their evidence change together.

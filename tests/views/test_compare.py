@@ -158,6 +158,18 @@ def test_code_that_was_edited(kit: ok.Kit) -> None:
     assert "Dear client ({tone})" in card
 
 
+def test_code_that_must_not_be_seen(kit: ok.Kit) -> None:
+    """A redactor is asked about the source of functions, too; that the code differs is said."""
+
+    def redact(path: str, value: Any) -> Any:
+        return "…" if path == "code.write" else value
+
+    found = ok.compare(perform(kit, 1), perform(kit, 1, _write_anew), redact=redact)
+    assert found.first is not None
+    assert (found.first.step, found.first.cause) == ("write", "code")
+    assert "Dear" not in str(found.code_changes())
+
+
 def test_the_picture_marks_what_differs(kit: ok.Kit) -> None:
     """Only steps that differ are marked, the one at which they part with a sign of its own."""
     found = ok.compare(perform(kit, 1), perform(kit, 1, _write_anew))

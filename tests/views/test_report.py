@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -235,7 +236,7 @@ def kit() -> Iterator[ok.Kit]:
 
 
 def test_secrets_reach_neither_a_record_nor_a_view(kit: ok.Kit, tmp_path: Path) -> None:
-    """Fields typed SecretStr are nowhere: not in events, replays, reports or cards."""
+    """Fields typed SecretStr are nowhere: not in the files, events, tables, replays, reports or cards."""
     login = {"user": "u", "password": SecretStr(SECRET)}
     flow = kit.workflow("vault").add_step("sign_in", {"login": login}).add_step("fail").build()
     run = kit.run(flow, context={"login": Login(user="u", password=SecretStr(SECRET))}).run
@@ -243,10 +244,127 @@ def test_secrets_reach_neither_a_record_nor_a_view(kit: ok.Kit, tmp_path: Path) 
     html = path.read_text(encoding="utf-8")
     pictures = [base64.b64decode(one).decode() for one in re.findall(r"base64,([A-Za-z0-9+/=]+)", html)]
     everything = [html, *pictures, json.dumps(run.to_dict()), run.replay()._repr_html_()]
-    everything += [run._repr_mimebundle_()["text/html"], str(run.explain()), repr(run.step("sign_in"))]
-    assert all(SECRET not in text for text in everything)
+    other = kit.run(flow, context={"login": Login(user="u_2", password=SecretStr(SECRET + "2"))}).run
+    views = [run, run.dag(), run.dag(at=5), run.timeline(), run.decision_table(), run.evidence_table(),
+             kit.runs, kit.runs.table(), ok.compare(run, other)]  # fmt: skip
+    everything += [text for view in views for text in view._repr_mimebundle_().values()]
+    everything += [repr(view) for view in [*views, run.step("sign_in"), run.step("fail")]]
+    everything += [str(run.explain()), str(run.explain("fail")), str(ok.compare(run, other).explain())]
+    tables = [run.steps(), run.attempts(), run.decisions(), run.evidence(), run.events(),
+              ok.compare(run, other).differences(), ok.compare(run, other).evidence(),
+              *(kit.sql(f"select * from {view}") for view in VIEWS)]  # fmt: skip
+    everything += [table.to_csv() for table in tables]
+    assert all(SECRET not in _seen(text) for text in everything)
     assert "**********" in html
     assert run.step("sign_in").status == "success"
+    assert not run.evidence().empty
+
+
+VIEWS = ("runs", "steps", "attempts", "decision_traces", "evidence_bundles", "events")
+
+
+def _seen(text: str) -> str:
+    """A text with its pictures, as people see them."""
+    pictures = re.findall(r"base64,([A-Za-z0-9+/=]+)", text)
+    return text + "".join(base64.b64decode(one).decode("utf-8", "replace") for one in pictures)
+
+
+def test_secrets_are_not_in_the_files(tmp_path: Path) -> None:
+    """Neither in the log, while it holds the events, nor in the history, nor in what is exported."""
+    with ok.open(tmp_path / "runs.duckdb") as kit:
+        kit.registry.methods.register_method(sign_in)
+        login = {"user": "visible_user", "password": SecretStr(SECRET)}
+        run = kit.run(kit.workflow("vault").add_step("sign_in", {"login": login}).build()).run
+        assert _in_files(tmp_path, "visible_user")
+        assert not _in_files(tmp_path, SECRET)
+        assert len(run.events()) > 0
+        unpacked = tmp_path / "bundle"
+        with ZipFile(run.export(tmp_path / "run.orchkit")) as bundle:
+            bundle.extractall(unpacked)
+        assert _in_files(unpacked, "visible_user")
+    assert not _in_files(tmp_path, SECRET)
+
+
+def _in_files(folder: Path, text: str) -> bool:
+    return any(text.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_whatever_is_redacted_is_in_no_view(kit: ok.Kit) -> None:
+    """Pictures, words, timeline, tables and comparison ask the same callable about every value and text."""
+
+    async def post(card: str) -> str:
+        evidence = ok.bundle_evidence("card", {"number": card}, source=f"form {card}", metadata={"m": card})
+        ok.trace_decision(
+            "pay", card, card, alternatives=[card], input_data={"card": card}, evidence=evidence
+        )
+        raise ValueError(f"the card {card} was declined")
+
+    kit.registry.methods.register_method(post, name="post")
+    retry = {"max_attempts": 2, "strategy": "immediate"}
+    inner = kit.workflow("inner").add_step("post", {"card": "${context.card}"}, retry=retry).build()
+    flow = kit.workflow("shop").add_step("post", {"card": "${context.card}"}, step_id="first", retry=retry)
+    flow.add_workflow(inner, {"card": "${context.card}"}, step_id="sub").with_error_handling(
+        "continue_on_failure"
+    )
+    a, b = (kit.run(flow.build(), context={"card": card}).run for card in ("4929-1111", "4929-2222"))
+    asked: set[str] = set()
+
+    def redact(path: str, value: Any) -> Any:
+        asked.add(path)
+        return re.sub(r"4929-\d+", "(a card)", value) if isinstance(value, str) else value
+
+    compared = kit.compare(a, b, redact=redact)
+    views = [a.dag(redact=redact), a.dag(at=9, redact=redact), a.timeline(redact=redact), a.replay(redact),
+             a.decision_table(redact=redact), a.evidence_table(redact=redact), compared]  # fmt: skip
+    texts = [text for view in views for text in view._repr_mimebundle_().values()] + [repr(compared)]
+    texts += [str(a.explain(redact=redact)), str(a.explain("first", redact=redact)), str(compared.explain())]
+    texts += [table.to_csv() for table in (a.timeline(redact=redact).frame(), compared.differences(),
+                                           compared.decisions(), compared.evidence())]  # fmt: skip
+    assert all("4929" not in _seen(text) for text in texts)
+    assert sum("(a card)" in _seen(text) for text in texts) > 12
+    assert {"steps.first.input.card", "steps.first.error", "decisions.pay.rationale"} <= asked
+    assert "4929-1111" in repr(a.decision_table())
+
+
+def test_what_was_taken_out_still_differs(kit: ok.Kit) -> None:
+    """A comparison does not say that runs are alike because it may not show in what they differ."""
+
+    async def judge(card: str) -> str:
+        evidence = ok.bundle_evidence("card", {"number": card})
+        known = "known" if card.endswith("1") else "unknown"
+        ok.trace_decision("trust", known, input_data={"card": card}, evidence=evidence)
+        raise ValueError(f"no: {card}")
+
+    kit.registry.methods.register_method(judge, name="judge")
+    flow = kit.workflow("shop").add_step("judge", {"card": "${context.card}"}).build()
+    a, b = (kit.run(flow, context={"card": f"card {number}"}).run for number in (1, 2))
+
+    def redact(path: str, value: Any) -> Any:
+        return "…" if isinstance(value, str) and "card " in value else value
+
+    found = kit.compare(a, b, redact=redact)
+    plain = kit.compare(a, b)
+    assert [(one.step, one.cause) for one in found.diff.divergences] == [
+        (one.step, one.cause) for one in plain.diff.divergences
+    ] == [(None, "context"), ("judge", "parameters"), ("judge", "evidence"), ("judge", "decision"),
+          ("judge", "status")]  # fmt: skip
+    assert not found.same
+    parting = (
+        "The runs part at decision 'trust' of step 'judge': B chose unknown instead of known, because its "
+        "input was another one, which is taken out here."
+    )
+    assert str(found.explain()).split("\n")[:5] == [
+        parting,
+        "Before that:",
+        "  B was given another context: it is taken out here",
+        "  step 'judge' got other parameters in B: it is taken out here",
+        "  step 'judge' had other evidence in B: it is taken out here",
+    ]
+    assert found.differences()["a"].tolist() == ["taken out"] * 3 + ["known", "taken out"]
+    shown = found._repr_mimebundle_()["text/html"]
+    assert "taken out" in shown
+    assert "card " not in shown
+    assert kit.compare(a, a, redact=redact).same
 
 
 def test_several_runs_in_one_report(kit: ok.Kit, tmp_path: Path) -> None:

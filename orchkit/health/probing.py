@@ -1,0 +1,145 @@
+"""Asking a service: what a probe returns or raises, and what that says of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, Final
+
+from orchkit.clock import Clock
+from orchkit.errors import MissingExtraError
+from orchkit.executors.threads import ThreadWorkers
+from orchkit.health.http import ask
+from orchkit.health.service import Service
+from orchkit.model.health import HealthResult, found_in
+from orchkit.reliability.classify import error_text
+
+MOST_DETAILS: Final = 8 * 1024
+"""Characters of JSON; what a service tells beyond that is not kept."""
+MOST_ERROR: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look at a service found."""
+
+    result: HealthResult
+    took: float
+    """Seconds."""
+    raised: BaseException | None = None
+    """What the probe raised."""
+    out_of_time: bool = False
+    task: asyncio.Task[Any] | None = None
+    """The probe that was left behind, because it goes on although its time is over."""
+
+
+class Prober:
+    """Asks services, each within its timeout."""
+
+    def __init__(self, clock: Clock, workers: ThreadWorkers) -> None:
+        self._clock, self._workers = clock, workers
+
+    async def look(self, service: Service) -> Finding:
+        """Ask once. Raises only `asyncio.CancelledError` and `MissingExtraError`."""
+        clock = self._clock
+        began = clock.monotonic()
+        task = asyncio.get_running_loop().create_task(self._ask(service))
+        try:
+            # Waited for beside it: a probe that does not let itself be cancelled is left behind.
+            async with clock.timeout(service.timeout):
+                await asyncio.wait({task})
+        except TimeoutError:
+            task.cancel()
+            text = f"no answer within {service.timeout:g} s"
+            left = task if service.url is None else None
+            return Finding(HealthResult("unhealthy", error=text), clock.monotonic() - began, None, True, left)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        return _found(service, task, clock.monotonic() - began)
+
+    async def _ask(self, service: Service) -> Any:
+        probe = service.probe
+        if probe is None:
+            return await ask(service, self._clock, self._workers)
+        if iscoroutinefunction(probe) or iscoroutinefunction(getattr(probe, "__call__", None)):  # noqa: B004
+            return await probe()
+        value = await self._workers.run(probe, {})
+        return await value if isawaitable(value) else value
+
+
+def _found(service: Service, task: asyncio.Task[Any], took: float) -> Finding:
+    if task.cancelled():
+        return Finding(HealthResult("unhealthy", error="the probe was cancelled from inside"), took)
+    error = task.exception()
+    if isinstance(error, MissingExtraError):
+        raise error
+    if error is not None:
+        return Finding(HealthResult("unhealthy", error=_short(_told(error))), took, error)
+    result = result_of(task.result())
+    slow = service.degraded_after
+    took = took if result.response_time_ms is None else result.response_time_ms / 1000
+    if slow is not None and took > slow and result.status == "healthy":
+        text = result.error or f"slow: {took:.3g} s, more than {slow:g} s"
+        result = replace(result, status="degraded", error=text)
+    return Finding(result, took)
+
+
+def result_of(value: Any) -> HealthResult:
+    """What a probe means by its result: None and True are healthy, False is not; mappings say more.
+
+    A mapping has a ``status`` (``healthy``, ``degraded``, ``unhealthy`` or what services call these), an
+    ``error``, a ``response_time_ms``, ``details``; whatever else is in it are details, too.
+    """
+    if isinstance(value, HealthResult):
+        return replace(value, details=plain(value.details), error=_short(value.error))
+    if value is None or value is True:
+        return HealthResult()
+    if value is False:
+        return HealthResult("unhealthy", error="the probe returned False")
+    if not isinstance(value, Mapping):
+        text = f"the probe returned {type(value).__name__}: return True, False, a mapping or a HealthResult"
+        return HealthResult("unhealthy", error=text)
+    return _of_mapping(value)
+
+
+def _of_mapping(value: Mapping[Any, Any]) -> HealthResult:
+    rest = {str(key): item for key, item in value.items()}
+    word, error, took = (
+        rest.pop("status", "healthy"),
+        rest.pop("error", None),
+        rest.pop("response_time_ms", None),
+    )
+    told = rest.pop("details", None)
+    details = {**(told if isinstance(told, Mapping) else {} if told is None else {"details": told}), **rest}
+    status = found_in(word)
+    if status is None:
+        text = f"the probe returned the status {word!r}: say healthy, degraded or unhealthy"
+        return HealthResult("unhealthy", plain(details), _short(text))
+    number = took if isinstance(took, int | float) and not isinstance(took, bool) else None
+    return HealthResult(status, plain(details), None if error is None else _short(str(error)), number)
+
+
+def plain(details: Mapping[Any, Any]) -> dict[str, Any]:
+    """Details as plain data that can be recorded; too many of them are left out, and that is said."""
+    text = ""
+    with suppress(TypeError, ValueError, RecursionError):
+        text = json.dumps({str(key): item for key, item in details.items()}, default=str)
+    if not text or len(text) > MOST_DETAILS:
+        told = f"{len(text):,} characters" if text else "what cannot be written as JSON"
+        return {"left_out": told}
+    kept: dict[str, Any] = json.loads(text)
+    return kept
+
+
+def _told(error: BaseException) -> str:
+    """Its message alone where it is ours, with its type where it is foreign."""
+    return error_text(error)
+
+
+def _short(text: str | None) -> str | None:
+    return text if text is None or len(text) <= MOST_ERROR else f"{text[:MOST_ERROR]}…"

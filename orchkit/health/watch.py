@@ -1,0 +1,287 @@
+"""One service that is watched: when it is looked at, what keeps it from that, and what was found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from orchkit.clock import Clock
+from orchkit.errors import BreakerOpenError, StoreError
+from orchkit.health.maintenance import Maintenance
+from orchkit.health.network import Network
+from orchkit.health.probing import Finding, Prober
+from orchkit.health.recording import Note, Recorder
+from orchkit.health.service import Service
+from orchkit.health.slots import Slots
+from orchkit.health.standing import Check, Standing
+from orchkit.model.breaker import BreakerPolicy
+from orchkit.model.health import ServiceHealth, Status
+from orchkit.reliability.breaker import Outcome
+from orchkit.reliability.call import Call
+from orchkit.reliability.circuit import CircuitBreaker
+from orchkit.reliability.guards import Breakers
+
+LATE_SHARE: Final = 0.5
+"""A check that begins, or comes back, later than this share of the interval says nothing."""
+MOST_HANGING: Final = 3
+"""So many probes of a service may go on after their time was over; then none is begun."""
+FAILURES, OPEN_S, SUCCESSES = 3, 60.0, 2
+"""The breaker of a service: failures in a row that open it, for how long, probes that close it."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """What all services of a monitor share."""
+
+    clock: Clock
+    rng: Random
+    breakers: Breakers
+    recorder: Recorder
+    maintenance: Maintenance
+    network: Network
+    prober: Prober
+    flush: Callable[[], Awaitable[None]]
+    room: asyncio.Semaphore
+    """How many may be asked at the same time."""
+
+
+class Watch:
+    """One service; everything but `health` is for the loop alone."""
+
+    def __init__(self, service: Service, parts: Parts) -> None:
+        self.service = service
+        self._parts = parts
+        name = f"health:{service.name}"
+        policy = BreakerPolicy(
+            name=name,
+            failure_threshold=FAILURES,
+            reset_timeout=OPEN_S,
+            success_threshold=SUCCESSES,
+            ignore=(),
+        )
+        self.breaker: CircuitBreaker = parts.breakers.get_or_make(name, policy)
+        self.standing = Standing()
+        self.slots: Slots | None = None
+        self._flight: asyncio.Task[Check] | None = None
+        self._hanging: list[asyncio.Task[Any]] = []
+        self._catch_up()
+        parts.maintenance.refresh(service.name)
+
+    # --- by the clock ------------------------------------------------------------------------
+
+    def begin(self, delay: float) -> None:
+        """Be due in so many seconds, and then again and again."""
+        self.slots = Slots.starting(self._parts.clock, self.service.interval, delay)
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        return self._parts.clock
+
+    @property
+    def pause(self) -> float:
+        """Seconds until it is due."""
+        assert self.slots is not None
+        return self.slots.pause
+
+    def skip(self) -> None:
+        """Be due at the next moment, whatever became of this one."""
+        assert self.slots is not None
+        self.slots.advance()
+
+    async def slot(self) -> None:
+        """What is to be done at a moment at which it is due."""
+        assert self.slots is not None
+        late = self.slots.late()
+        if late > LATE_SHARE * self.service.interval:
+            await self._keep(self._late(late))
+        elif not self._followed():
+            await self.check()
+        self.slots.advance()
+
+    def _late(self, seconds: float) -> Check:
+        missed = int(seconds // self.service.interval) + 1
+        details = {"late_s": round(seconds, 3), "missed": missed}
+        return Check(self._parts.clock.now_us(), None, "late", details=details)
+
+    def _followed(self) -> bool:
+        """Whether another monitor has looked within this interval; its check is ours, too."""
+        by = self._catch_up()
+        seen_us = self.standing.seen_us
+        if by in (None, self._parts.recorder.me) or seen_us is None:
+            return False
+        return 0 <= self._parts.clock.now_us() - seen_us < self.service.interval * 1e6
+
+    def _catch_up(self) -> str | None:
+        """Take over what other monitors have found; who looked last."""
+        latest = None
+        with suppress(StoreError):
+            latest = self._parts.recorder.latest(self.service.name)
+        if latest is None:
+            return None
+        if latest.by != self._parts.recorder.me:
+            self.standing = latest.standing
+        return latest.by
+
+    # --- a check -------------------------------------------------------------------------------
+
+    async def check(self) -> Check:
+        """Look, unless something is against it, and record that. Who asks meanwhile gets the same check."""
+        if self._flight is None or self._flight.done():
+            self._flight = asyncio.get_running_loop().create_task(self._check())
+        return await asyncio.shield(self._flight)
+
+    async def land(self) -> None:
+        """End a check that is going on, without a verdict, and let go of probes that hang."""
+        tasks = [task for task in (self._flight, *self._hanging) if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()
+        if self._flight is not None:
+            await asyncio.wait({self._flight})
+
+    async def _check(self) -> Check:
+        self._catch_up()
+        self._parts.maintenance.refresh(self.service.name)
+        check = self._prevented()
+        if check is None:
+            async with self._parts.room:
+                check = await self._through_breaker()
+        await self._keep(check)
+        return check
+
+    def _prevented(self) -> Check | None:
+        now_us = self._parts.clock.now_us()
+        window = self._parts.maintenance.current(self.service.name, now_us)
+        if window is not None:
+            return Check(now_us, None, "maintenance", error=window.reason)
+        wait_us = (self.standing.wait_until_us or 0) - now_us
+        if wait_us > 0:
+            return Check(now_us, None, "retry_after", details={"retry_in_s": round(wait_us / 1e6, 3)})
+        self._hanging = [task for task in self._hanging if not task.done()]
+        if len(self._hanging) >= MOST_HANGING:
+            return Check(now_us, None, "probe_hangs", details={"hanging": len(self._hanging)})
+        return None
+
+    async def _through_breaker(self) -> Check:
+        began_us = self._parts.clock.now_us()
+        call = _call(self._parts)
+        try:
+            permit = self.breaker.acquire(call)
+        except BreakerOpenError as error:
+            left = None if error.retry_in is None else round(error.retry_in, 3)
+            return Check(began_us, None, "breaker_open", details={} if left is None else {"retry_in_s": left})
+        outcome: Outcome = "ignored"
+        try:
+            check = await self._judged(began_us)
+            if check.performed:
+                outcome = "failure" if check.found == "unhealthy" else "success"
+        finally:
+            self.breaker.settle(permit, call, outcome)
+        return check
+
+    async def _judged(self, began_us: int) -> Check:
+        """What was found, and whether it says something of the service at all."""
+        finding = await self._parts.prober.look(self.service)
+        if finding.task is not None and not finding.task.done():
+            self._hanging.append(finding.task)
+        result = finding.result
+        if result.status == "unhealthy" and (reason := await self._excuse(finding, began_us)) is not None:
+            return Check(began_us, None, reason, error=result.error)
+        wait = result.retry_after_s
+        return Check(
+            began_us,
+            result.status,
+            response_ms=None if finding.out_of_time else round(finding.took * 1000, 3),
+            error=result.error,
+            details=result.details,
+            wait_until_us=None if wait is None else self._parts.clock.now_us() + round(wait * 1e6),
+        )
+
+    async def _excuse(self, finding: Finding, began_us: int) -> str | None:
+        """Why a failure is not that of the service."""
+        service, clock = self.service, self._parts.clock
+        by_day = (clock.now_us() - began_us) / 1e6
+        if max(finding.took, by_day) > service.timeout + LATE_SHARE * service.interval:
+            return "late"
+        if service.is_local:
+            return None
+        silent = finding.out_of_time
+        missing = await self._parts.network.missing(finding.raised, service.address, silent=silent)
+        return "no_network" if missing else None
+
+    async def _keep(self, check: Check) -> None:
+        before = self.standing
+        self.standing = before.after(check)
+        self._parts.recorder.note(Note(self.service, check, self.breaker.state, before))
+        await self._parts.flush()
+
+    # --- looking -------------------------------------------------------------------------------
+
+    def health(self, *, trouble: str | None = None) -> ServiceHealth:
+        """How it stands now; for any thread."""
+        standing, circuit = self.standing, self.breaker.state
+        return ServiceHealth(
+            name=self.service.name,
+            url=self.service.url,
+            status=self._status(standing, circuit),
+            last_check=standing.last_check,
+            response_time_ms=standing.response_ms,
+            error=standing.error,
+            circuit_state=circuit,
+            consecutive_failures=standing.failures,
+            uptime_percentage=standing.uptime,
+            details=standing.details,
+            checks=len(standing.up),
+            note="; ".join(filter(None, (self._note(standing), trouble))) or None,
+            looks=standing.looks,
+            interval=self.service.interval,
+        )
+
+    def _status(self, standing: Standing, circuit: str) -> Status:
+        now_us = self._parts.clock.now_us()
+        if self._parts.maintenance.current(self.service.name, now_us) is not None:
+            return "maintenance"
+        if standing.found is None or standing.checked_us is None:
+            return "unknown"
+        # An open breaker keeps us from looking because of what was found; until its probe, that stands.
+        stands = circuit in ("open", "half_open") and standing.reason == "breaker_open"
+        fresh = now_us - standing.checked_us <= self.service.holds_us
+        return standing.found if fresh or stands else "unknown"
+
+    def _note(self, standing: Standing) -> str | None:
+        if standing.reason is None:
+            return None
+        return f"the last check was not performed: {REASONS.get(standing.reason, standing.reason)}"
+
+
+REASONS: Final = {
+    "breaker_open": "its circuit breaker is open",
+    "no_network": "this machine has no network",
+    "late": "it would have been too late, or came back too late",
+    "maintenance": "it is in maintenance",
+    "retry_after": "the service asked to be left alone for a while",
+    "probe_hangs": "probes whose time was over still go on",
+}
+
+
+@dataclass(slots=True)
+class _NoRecord:
+    """A check is no attempt of a step: the breaker is told, and nobody else."""
+
+    subject: tuple[str | None, str | None] = (None, None)
+
+    async def attempt_started(self, attempt: int) -> None: ...
+    def attempt_finished(self, attempt: int, status: str, duration_s: float, *_: Any, **__: Any) -> None: ...
+    def decided(self, point: str, decision: str, rationale: str, inputs: Any) -> None: ...
+    async def written(self) -> None: ...
+
+
+async def _nothing() -> None: ...
+
+
+def _call(parts: Parts) -> Call:
+    return Call(_nothing, _NoRecord(), parts.clock, parts.rng)
