@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchkit.analysis.inmemory import in_memory
 from orchkit.errors import ParameterError, Problem
 from orchkit.store import codec
 from orchkit.store.frames import to_frame
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 Tables = Mapping[str, "pd.DataFrame | None"]
 """DataFrames under the names of the views of a store."""
 
-_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-}
 PLACES: Mapping[str, Mapping[str, str]] = {
     "attempts": {
         "run_id": "VARCHAR",
@@ -83,23 +79,11 @@ def check(frame: pd.DataFrame, place: str, needs: Sequence[str]) -> None:
 
 def answer_of(tables: Tables, query: str, params: Mapping[str, Any]) -> pd.DataFrame:
     """The answer of a DuckDB in memory."""
-    with _in_memory() as connection:
+    with in_memory() as connection:
         for name, types in PLACES.items():
             _create(connection, f"given_{name}", _with_json(tables.get(name)), types)
         connection.execute(_VIEWS)
         return to_frame(connection, query, dict(params) or None)
-
-
-@contextmanager
-def _in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
-    import duckdb
-
-    connection = duckdb.connect(":memory:", config=_OFFLINE)
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
-    finally:
-        connection.close()
 
 
 def _create(
