@@ -117,6 +117,19 @@ class Guarded:
         bounds = (since[0][0] + self._reset - at) / US, (since[-1][1] + self._reset - at) / US
         return Verdict(None, retry_in=bounds)
 
+    def reopenings(self, at: float, rivals: int = 0) -> tuple[float | None, ...]:
+        """In how many seconds it may let calls through, at least and at most; None: it is not open.
+
+        ``rivals``: so many other calls come back at the same moment.
+        """
+        self._advance(at)
+        if rivals:
+            return None, self.policy.reset_timeout
+        worlds = self.worlds
+        ends = [(end + self._reset - at) / US for span in worlds.open for end in span]
+        closed = worlds.closed is not None or worlds.may_be_half or any(end <= 0 for end in ends)
+        return (*((None,) if closed else ()), *sorted({end for end in ends if end > 0}))
+
     def _admitted(self, at: float) -> Token:
         """The permission, in those worlds that give it."""
         worlds = self.worlds

@@ -71,6 +71,11 @@ class Going:
         """The moment at which it is over at the latest, if there is a limit on the whole."""
         return self.began + self.limits.total
 
+    @property
+    def cut(self) -> float:
+        """When its run cut it off, or, if it did not, would at the latest."""
+        return self.case.cut if self.case.cut < math.inf else self.case.deadline
+
     def on_record(self) -> Wait | None:
         """What was decided about the try that has just failed, if it is on record as it was."""
         waits = self.case.waits
@@ -118,7 +123,7 @@ class Going:
     def after_failure(self, at: float, decision: Decision, *, calls_surely: bool) -> Fate:
         """It is not known whether, or when, another try follows; ``calls_surely``: one that makes a call."""
         # A run that was cut off on record may be cut off before.
-        elapsed, surely = at - self.began, not decision.may_give_up and self.case.cut == math.inf
+        elapsed, surely = at - self.began, not decision.may_give_up and self.cut == math.inf
         least, most = decision.least * US if surely else 0.0, decision.most * US
         made = 1 if surely and calls_surely else 0
         spent = Spent(elapsed + least, self.calls + made, self.tries + 1, self.waited, decision.most)
@@ -167,7 +172,7 @@ class Going:
 
     def _in_time(self, fate: Fate) -> Fate:
         """Nothing goes on for longer than its run did, if that was cut off on record."""
-        most = self.case.cut - self.began
+        most = self.cut - self.began
         if most == math.inf:
             return fate
         if self.case.status == "open":

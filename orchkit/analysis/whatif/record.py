@@ -65,6 +65,8 @@ class Case:
     """When nothing more was tried; infinite while it goes on."""
     cut: float = math.inf
     """When its run cut it off, or, of one that goes on, until when it is on record."""
+    deadline: float = math.inf
+    """When its run, or one above it, is stopped because it took too long."""
     standing: str | None = None
     """How its step stands, if that is on record."""
     attempts: dict[int, Attempt] = field(default_factory=dict)
@@ -162,6 +164,7 @@ def read(
 def _count_from(case: Case, base: int) -> None:
     """Large numbers of microseconds would be rounded."""
     case.began, case.ended, case.cut = case.began - base, case.ended - base, case.cut - base
+    case.deadline -= base
     case.rejections = [at - base for at in case.rejections]
     for attempt in case.attempts.values():
         attempt.began -= base
@@ -306,14 +309,15 @@ _STEPS: Columns = {
     "began": "int",
     "ended": "float",
 }
-_RUNS: Columns = {"run_id": "text", "parent_run_id": "maybe", "steadfast": "bool"}
+_RUNS: Columns = {"run_id": "text", "parent_run_id": "maybe", "steadfast": "bool", "deadline": "float"}
 _STEPS_QUERY = """, nothing AS (SELECT 1)
     SELECT run_id, step_id, name, node_type, status, epoch_us(scheduled_at) AS began,
            CAST(epoch_us(finished_at) AS DOUBLE) AS ended
     FROM steps WHERE run_id IN (SELECT run_id FROM a UNION ALL SELECT run_id FROM d)"""
 _RUNS_QUERY = """, nothing AS (SELECT 1)
     SELECT r.run_id, r.parent_run_id,
-           coalesce(e.payload ->> '$.definition.error_handling', '') = 'continue_on_failure' AS steadfast
+           coalesce(e.payload ->> '$.definition.error_handling', '') = 'continue_on_failure' AS steadfast,
+           epoch_us(r.started_at) + 1e6 * CAST(e.payload ->> '$.definition.timeout' AS DOUBLE) AS deadline
     FROM runs r LEFT JOIN events e ON e.run_id = r.run_id AND e.kind = 'run.started'"""
 
 
@@ -329,12 +333,14 @@ def _surroundings(
         return stays, frozenset(), frozenset()
     store_of(source)
     runs = ask(source, _RUNS_QUERY, _RUNS, selection)
-    parents = {run_id: _text(parent) for run_id, parent, _ in _tuples(runs)}
-    weak = {_root(run_id, parents) for run_id, _, steadfast in _tuples(runs) if not steadfast}
+    parents = {run_id: _text(parent) for run_id, parent, _, _ in _tuples(runs)}
+    weak = {_root(run_id, parents) for run_id, _, steadfast, _ in _tuples(runs) if not steadfast}
+    deadlines = {run_id: _ended(deadline) for run_id, _, _, deadline in _tuples(runs)}
     steps = ask(source, _STEPS_QUERY, _STEPS, selection)
     unfinished = set()
     for case in cases.values():
-        case.root = _root(case.run_id, parents)
+        *_, case.root = above = list(_upwards(case.run_id, parents))
+        _limit(case, min(deadlines.get(run_id, math.inf) for run_id in above))
     for run_id, step_id, name, node_type, status, began, ended in _tuples(steps):
         root = _root(run_id, parents)
         found = cases.get((run_id, step_id))
@@ -351,6 +357,12 @@ def _surroundings(
     return stays, frozenset(steadfast), frozenset(unfinished)
 
 
+def _limit(case: Case, deadline: float) -> None:
+    """Its runs are stopped then, but for what is undone afterwards."""
+    if case.began < deadline:
+        case.deadline = max(deadline, case.ended)
+
+
 def _place(case: Case, name: str, status: str, stay: tuple[int, float]) -> None:
     """What its step says of a case."""
     case.standing = status
@@ -360,12 +372,20 @@ def _place(case: Case, name: str, status: str, stay: tuple[int, float]) -> None:
         case.began = min(case.began, stay[0])
     if status == "cancelled":
         case.ended = case.cut = stay[1]
+    elif case.waits and case.waits[-1].delay is not None and case.status == "failed":
+        case.ended = max(case.ended, stay[1])  # it was still waiting
+
+
+def _upwards(run_id: str, parents: Mapping[str, str | None]) -> Iterator[str]:
+    """A run and those above it."""
+    yield run_id
+    while (parent := parents.get(run_id)) is not None:
+        run_id = parent
+        yield run_id
 
 
 def _root(run_id: str, parents: Mapping[str, str | None]) -> str:
-    while (parent := parents.get(run_id)) is not None:
-        run_id = parent
-    return run_id
+    return list(_upwards(run_id, parents))[-1]
 
 
 def _int(value: Any) -> int:

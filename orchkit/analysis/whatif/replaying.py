@@ -6,8 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from heapq import heappop, heappush
 from itertools import count
+from operator import or_
 from typing import Final
 
 from orchkit.analysis.whatif.bounds import (
@@ -65,8 +67,8 @@ class Replaying:
     """The same without hedges."""
     going: list[Going] = field(default_factory=list)
     _below: defaultdict[str, list[Going]] = field(default_factory=lambda: defaultdict(list))
-    _moved: set[str] = field(default_factory=set)
-    """Runs that are not what they were on record any more."""
+    _moved: dict[str, float] = field(default_factory=dict)
+    """Since when runs are not what they were on record."""
     _events: list[tuple[float, int, Callable[[Going, float], None], Going, float]] = field(
         default_factory=list
     )
@@ -86,8 +88,8 @@ class Replaying:
         """What becomes of each case."""
         for going in self.going:
             self._soon(going, float(going.began))
-            if going.case.cut < math.inf:
-                self._at(going.case.cut, self._cut_off, going, AFTER)
+            if going.cut < math.inf:
+                self._at(going.cut, self._cut_off, going, AFTER)
         while self._events:
             _, _, what, going, at = heappop(self._events)
             what(going, at)
@@ -236,7 +238,7 @@ class Replaying:
             bucket = self.shared.bucket(going)
             if bucket is not None and made.statuses == SUCCESS:
                 bucket.succeeded(going.paid, at)
-            self._depart_if_more(going, at)
+            self._depart_if_other(going, at)
             return
         going.failures += 1
         going.followed &= made.on_record and made.departs > made.ends.low
@@ -286,15 +288,29 @@ class Replaying:
         """What the retry policy does; None: there is none."""
         if self.waits is None:
             return None
-        elapsed = (at - going.began) / US
-        found = self.waits.after(going.case, max(1, going.tries), failed, elapsed, going.previous)
+        elapsed, tries = (at - going.began) / US, max(1, going.tries)
+        found = reduce(
+            or_,
+            (
+                self.waits.after(going.case, tries, one, elapsed, going.previous)
+                for one in self._reopenings(going, at, failed)
+            ),
+        )
         return (
             found if self.strict or not found.may_retry else Decision(True, False, found.least, found.least)
         )
 
+    def _reopenings(self, going: Going, at: float, failed: Failed) -> list[Failed]:
+        """The same failure, once for each moment at which the breaker may let calls through again."""
+        guard = self.shared.guard(going)
+        if guard is None or not going.limits.endless or failed.error == REJECTED:
+            return [failed]
+        found = guard.reopenings(at, self.shared.rivals(going, at))
+        return [replace(failed, reopens_in=one) for one in (found if self.strict else found[:1])]
+
     def _over(self, going: Going, at: float) -> None:
         going.settle(going.known(FAILED, at), at)
-        self._depart_if_more(going, at)
+        self._depart_if_other(going, at)
 
     def _bucket(self, going: Going, failed: Failed) -> Tokens | None:
         """The budget that a retry is paid from; after a call that was not made it costs nothing."""
@@ -370,6 +386,8 @@ class Replaying:
     def _cut_off(self, going: Going, at: float) -> None:
         """Its run ended then, whatever it was doing; or the record ends there."""
         if going.fate is not None:
+            if going.settled >= at - TIE and going.case.ended < at - TIE and going.fate.statuses != CANCELLED:
+                self._unsettle(going, at)
             return
         if going.case.status == "open":
             self._drop(going, going.after_cut(at), at)
@@ -382,24 +400,25 @@ class Replaying:
 
     # --- its run -----------------------------------------------------------------------------
 
-    def _depart_if_more(self, going: Going, at: float) -> None:
-        """It is over; on record something else may have come then."""
-        if going.case.ended > at + self.within:
+    def _depart_if_other(self, going: Going, at: float) -> None:
+        """It is over; on record something else may have come then, or it may have ended otherwise."""
+        assert going.fate is not None
+        if going.case.ended > at + self.within or going.fate.statuses != {going.case.status}:
             self._depart(going, at)
 
     def _depart(self, going: Going, at: float) -> None:
         """From then on it is not what it was on record, and so may be what comes after it in its run."""
-        if at < math.inf and not self.fixed and going.case.root not in self._moved:
+        if at < math.inf and not self.fixed and self._moved.get(going.case.root, at) >= at - TIE:
             self._at(at, self._move, going)
 
     def _move(self, going: Going, at: float) -> None:
         """The run may go another way from now on."""
         case, record = going.case, self.record
-        if case.root in self._moved:
+        if self._moved.get(case.root, at) < at - TIE:
             return
-        self._moved.add(case.root)
-        if case.root in record.unfinished:
+        if case.root not in self._moved and case.root in record.unfinished:
             self.shared.lose_all(at)
+        self._moved.setdefault(case.root, at)
         steadfast = case.root in record.steadfast
         others = self._others(case, at)
         for one in self._below[case.root]:

@@ -62,6 +62,16 @@ class Decision:
         """Whether it is known what comes next, and when."""
         return not (self.may_retry and self.may_give_up) and self.most - self.least <= SAME_S
 
+    def __or__(self, other: Decision) -> Decision:
+        """Either."""
+        waits = [one for one in (self, other) if one.may_retry] or [self]
+        return Decision(
+            self.may_retry or other.may_retry,
+            self.may_give_up or other.may_give_up,
+            min(one.least for one in waits),
+            max(one.most for one in waits),
+        )
+
 
 GIVE_UP: Final = Decision(False, True)
 
