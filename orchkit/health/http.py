@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,7 +64,9 @@ async def ask(service: Service, clock: Clock, workers: ThreadWorkers) -> HealthR
         # A packed body would be unpacked as a whole, however large it is then.
         headers = {"accept-encoding": "identity", "connection": "close", **service.headers}
         request = client.build_request("GET", service.url, headers=headers)
-        return await _follow(client, request, clock)
+        began = clock.monotonic()
+        result = await _follow(client, request, clock)
+        return replace(result, response_time_ms=(clock.monotonic() - began) * 1000)
 
 
 async def _follow(client: httpx.AsyncClient, request: httpx.Request, clock: Clock) -> HealthResult:

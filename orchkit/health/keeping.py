@@ -36,20 +36,26 @@ class Keeping:
         self._recorder = recorder
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[Any]] = set()
+        self._expected: set[str] = set()
 
     @property
     def going(self) -> bool:
         """Whether somebody looks by the clock; for any thread."""
-        return any(not keeper.done() for keeper in list(self._keepers.values()))
+        return bool(self._expected) or any(not keeper.done() for keeper in list(self._keepers.values()))
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to end; for any thread."""
-        return not (self._keepers or self._others)
+        return not (self._expected or self._keepers or self._others)
+
+    def expect(self, name: str) -> None:
+        """Say that `begin` is on its way to the loop; for any thread."""
+        self._expected.add(name)
 
     def begin(self, watch: Watch, delay: float) -> None:
         """Look at a service in so many seconds, and then again and again."""
         self._cancel(watch.service.name)
+        self._expected.discard(watch.service.name)
         watch.begin(delay)
         self._keepers[watch.service.name] = self._task(_keep_looking(weakref.ref(watch), self._recorder))
 

@@ -26,6 +26,10 @@ class Window(NamedTuple):
     """None: until somebody says that it is over."""
     reason: str | None = None
 
+    def __str__(self) -> str:
+        until = "until it is ended" if self.until_us is None else f"until {_moment(self.until_us)}"
+        return f"from {_moment(self.from_us)} {until}{f' ({self.reason})' if self.reason else ''}"
+
     def holds(self, at_us: int) -> bool:
         """Whether it is going on."""
         return self.from_us <= at_us and (self.until_us is None or at_us < self.until_us)
@@ -96,6 +100,10 @@ class Maintenance:
             self._store.append(ev.HEALTH_MAINTENANCE, codec.dumps({"service": name, **window._asdict()}))
         self._store.commit()
         return len(told)
+
+
+def _moment(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def window_of(now_us: int, start: Any, duration: float | None, reason: str | None) -> Window:

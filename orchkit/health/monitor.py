@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchkit.clock import Clock
 from orchkit.engine.loop import LoopThread, loop_thread
@@ -37,6 +37,9 @@ from orchkit.model.health import BY_GRAVITY, ServiceHealth, Status, overall
 from orchkit.model.span import seconds_in
 from orchkit.reliability.guards import Breakers
 from orchkit.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 JITTER: Final = 0.1
 """The first check of a service comes at random within this share of its interval."""
@@ -139,9 +142,12 @@ class HealthMonitor(Displayable):
             self.reference = reference
         with self._lock:
             for service in found:
-                watch = Watch(service, self._parts)
+                watch = self._watches.get(service.name)
+                if watch is None:
+                    watch = self._watches[service.name] = Watch(service, self._parts)
+                watch.service = service
                 delay = self._parts.rng.uniform(0, JITTER * service.interval)
-                self._watches[service.name] = watch
+                self._keeping.expect(service.name)
                 self._loop.loop.call_soon_threadsafe(self._keeping.begin, watch, delay)
         return self
 
@@ -185,6 +191,13 @@ class HealthMonitor(Displayable):
         if watch is None:
             raise UnknownNameError("service", name, self._watches)
         return watch.health(trouble=self.trouble)
+
+    def frame(self) -> pd.DataFrame:
+        """How they stand as a DataFrame, a row for each, with the columns of `to_dict`."""
+        import pandas as pd
+
+        rows = [{**health.to_dict(), "last_check": health.last_check} for health in self.status().values()]
+        return pd.DataFrame(rows, columns=list(ServiceHealth("").to_dict()))
 
     def __contains__(self, name: object) -> bool:
         return name in self._watches

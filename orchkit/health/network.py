@@ -41,7 +41,7 @@ class Blame(Enum):
 def blame_of(error: BaseException | None) -> Blame:
     """What an error, or whatever it was caused by, says of our own network."""
     found = Blame.NONE
-    for one in _with_causes(error):
+    for one in causes_of(error):
         if isinstance(one, socket.gaierror):
             if one.errno in _NAMES_HERE:
                 return Blame.OURS
@@ -53,7 +53,7 @@ def blame_of(error: BaseException | None) -> Blame:
     return found
 
 
-def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """An error, what it was raised from, and what is in it when it is a group."""
     waiting, seen = [error], set[int]()
     while waiting:

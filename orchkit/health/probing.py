@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from inspect import isawaitable, iscoroutinefunction
+from math import isfinite
 from typing import Any, Final
 
 from orchkit.clock import Clock
 from orchkit.errors import MissingExtraError
 from orchkit.executors.threads import ThreadWorkers
 from orchkit.health.http import ask
+from orchkit.health.network import causes_of
 from orchkit.health.service import Service
 from orchkit.model.health import HealthResult, found_in
-from orchkit.reliability.classify import error_text
+from orchkit.reliability.classify import error_message, error_text
 
 MOST_DETAILS: Final = 8 * 1024
 """Characters of JSON; what a service tells beyond that is not kept."""
 MOST_ERROR: Final = 1_000
+BEAT_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,12 @@ class Finding:
 
     result: HealthResult
     took: float
-    """Seconds."""
+    """Seconds that the service took."""
     raised: BaseException | None = None
     """What the probe raised."""
     out_of_time: bool = False
+    lag: float = 0.0
+    """Seconds in which the loop did nothing, because something blocked it."""
     task: asyncio.Task[Any] | None = None
     """The probe that was left behind, because it goes on although its time is over."""
 
@@ -46,7 +52,7 @@ class Prober:
     async def look(self, service: Service) -> Finding:
         """Ask once. Raises only `asyncio.CancelledError` and `MissingExtraError`."""
         clock = self._clock
-        began = clock.monotonic()
+        began, lag = clock.monotonic(), Lag(asyncio.get_running_loop())
         task = asyncio.get_running_loop().create_task(self._ask(service))
         try:
             # Waited for beside it: a probe that does not let itself be cancelled is left behind.
@@ -54,13 +60,16 @@ class Prober:
                 await asyncio.wait({task})
         except TimeoutError:
             task.cancel()
-            text = f"no answer within {service.timeout:g} s"
+            result = HealthResult("unhealthy", error=f"no answer within {service.timeout:g} s")
             left = task if service.url is None else None
-            return Finding(HealthResult("unhealthy", error=text), clock.monotonic() - began, None, True, left)
+            took = clock.monotonic() - began
+            return Finding(result, took, out_of_time=True, lag=lag.seconds, task=left)
         except asyncio.CancelledError:
             task.cancel()
             raise
-        return _found(service, task, clock.monotonic() - began)
+        finally:
+            lag.end()
+        return _found(service, task, clock.monotonic() - began, lag.seconds)
 
     async def _ask(self, service: Service) -> Any:
         probe = service.probe
@@ -72,21 +81,49 @@ class Prober:
         return await value if isawaitable(value) else value
 
 
-def _found(service: Service, task: asyncio.Task[Any], took: float) -> Finding:
+class Lag:
+    """Measures for how long the loop is blocked, from now on until `end`; in real time, as it is real."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._seconds = 0.0
+        self._expected = 0.0
+        self._beat()
+
+    def _beat(self) -> None:
+        self._expected = self._loop.time() + BEAT_S
+        self._next = self._loop.call_later(BEAT_S, self._late)
+
+    def _late(self) -> None:
+        self._seconds = self.seconds
+        self._beat()
+
+    @property
+    def seconds(self) -> float:
+        """How long so far; less than a beat is not noticed."""
+        behind = self._loop.time() - self._expected
+        return self._seconds + (behind if behind > BEAT_S else 0.0)
+
+    def end(self) -> None:
+        """Measure no more."""
+        self._next.cancel()
+
+
+def _found(service: Service, task: asyncio.Task[Any], took: float, lag: float) -> Finding:
     if task.cancelled():
         return Finding(HealthResult("unhealthy", error="the probe was cancelled from inside"), took)
     error = task.exception()
     if isinstance(error, MissingExtraError):
         raise error
     if error is not None:
-        return Finding(HealthResult("unhealthy", error=_short(_told(error))), took, error)
+        return Finding(HealthResult("unhealthy", error=_short(told(error))), took, error, lag=lag)
     result = result_of(task.result())
     slow = service.degraded_after
     took = took if result.response_time_ms is None else result.response_time_ms / 1000
-    if slow is not None and took > slow and result.status == "healthy":
+    if slow is not None and took - lag > slow and result.status == "healthy":
         text = result.error or f"slow: {took:.3g} s, more than {slow:g} s"
         result = replace(result, status="degraded", error=text)
-    return Finding(result, took)
+    return Finding(result, took, lag=lag)
 
 
 def result_of(value: Any) -> HealthResult:
@@ -96,7 +133,8 @@ def result_of(value: Any) -> HealthResult:
     ``error``, a ``response_time_ms``, ``details``; whatever else is in it are details, too.
     """
     if isinstance(value, HealthResult):
-        return replace(value, details=plain(value.details), error=_short(value.error))
+        took = value.response_time_ms if _is_duration(value.response_time_ms) else None
+        return replace(value, details=plain(value.details), error=_short(value.error), response_time_ms=took)
     if value is None or value is True:
         return HealthResult()
     if value is False:
@@ -120,8 +158,13 @@ def _of_mapping(value: Mapping[Any, Any]) -> HealthResult:
     if status is None:
         text = f"the probe returned the status {word!r}: say healthy, degraded or unhealthy"
         return HealthResult("unhealthy", plain(details), _short(text))
-    number = took if isinstance(took, int | float) and not isinstance(took, bool) else None
+    number = float(took) if _is_duration(took) else None
     return HealthResult(status, plain(details), None if error is None else _short(str(error)), number)
+
+
+def _is_duration(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and isfinite(value) and value >= 0  # type: ignore[arg-type,operator]
 
 
 def plain(details: Mapping[Any, Any]) -> dict[str, Any]:
@@ -136,9 +179,18 @@ def plain(details: Mapping[Any, Any]) -> dict[str, Any]:
     return kept
 
 
-def _told(error: BaseException) -> str:
-    """Its message alone where it is ours, with its type where it is foreign."""
-    return error_text(error)
+def told(error: BaseException) -> str:
+    """What went wrong; of errors of the HTTP client what they are about."""
+    if not type(error).__module__.startswith("httpx"):
+        return error_text(error)
+    causes = list(causes_of(error))
+    for cause in causes:
+        if isinstance(cause, socket.gaierror):
+            return f"its name cannot be resolved: {cause.strerror or error_message(cause)}"
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
+    system = next((cause for cause in causes if isinstance(cause, OSError)), None)
+    return error_text(error if system is None else system)
 
 
 def _short(text: str | None) -> str | None:

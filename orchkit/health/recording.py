@@ -28,6 +28,8 @@ class Latest(NamedTuple):
 
     standing: Standing
     by: str
+    target: str
+    """What it asked."""
 
 
 class Note(NamedTuple):
@@ -107,7 +109,7 @@ class Recorder:
         row = known.fetchone()
         latest = _latest(_json(row[1])) if row else None
         standing = (note.before if latest is None else latest.standing).after(note.check)
-        value = {**standing.written(), "by": self.me}
+        value = {**standing.written(), "by": self.me, "target": note.service.target}
         connection.execute(
             "INSERT INTO state VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET "
             "version = excluded.version, value = excluded.value, updated_us = excluded.updated_us",
@@ -147,7 +149,7 @@ def _payload(note: Note, standing: Standing) -> dict[str, Any]:
 
 def _latest(value: Any) -> Latest | None:
     with suppress(KeyError, TypeError, ValueError):
-        return Latest(read(value), str(value["by"]))
+        return Latest(read(value), str(value["by"]), str(value["target"]))
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from math import isfinite
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from orchkit.errors import ParameterError, Problem
 from orchkit.model.span import seconds_in
@@ -30,6 +30,22 @@ class Service:
     timeout: float = 5.0
     degraded_after: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str | None:
+        """Its URL as it may be shown: without user, password and query."""
+        if self.url is None:
+            return None
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+    @property
+    def target(self) -> str:
+        """What is asked, to be told from what another monitor asks under the same name."""
+        if self.place is not None:
+            return self.place
+        kind = self.probe if hasattr(self.probe, "__qualname__") else type(self.probe)
+        return f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', '')}"
 
     @property
     def holds_us(self) -> int:

@@ -14,7 +14,7 @@ from orchkit.errors import BreakerOpenError, StoreError
 from orchkit.health.maintenance import Maintenance
 from orchkit.health.network import Network
 from orchkit.health.probing import Finding, Prober
-from orchkit.health.recording import Note, Recorder
+from orchkit.health.recording import Latest, Note, Recorder
 from orchkit.health.service import Service
 from orchkit.health.slots import Slots
 from orchkit.health.standing import Check, Standing
@@ -110,22 +110,21 @@ class Watch:
 
     def _followed(self) -> bool:
         """Whether another monitor has looked within this interval; its check is ours, too."""
-        by = self._catch_up()
-        seen_us = self.standing.seen_us
-        if by in (None, self._parts.recorder.me) or seen_us is None:
+        latest = self._catch_up()
+        if latest is None or latest.by == self._parts.recorder.me or latest.target != self.service.target:
             return False
-        return 0 <= self._parts.clock.now_us() - seen_us < self.service.interval * 1e6
+        seen_us = latest.standing.seen_us
+        return seen_us is not None and 0 <= self._parts.clock.now_us() - seen_us < self.service.interval * 1e6
 
-    def _catch_up(self) -> str | None:
-        """Take over what other monitors have found; who looked last."""
-        latest = None
+    def _catch_up(self) -> Latest | None:
+        """Take over what is on record, where all who watch this service write; None: nothing is."""
+        recorder = self._parts.recorder
         with suppress(StoreError):
-            latest = self._parts.recorder.latest(self.service.name)
-        if latest is None:
-            return None
-        if latest.by != self._parts.recorder.me:
-            self.standing = latest.standing
-        return latest.by
+            latest = recorder.latest(self.service.name)
+            if latest is not None and recorder.idle:  # else we know more than the record
+                self.standing = latest.standing
+            return latest
+        return None
 
     # --- a check -------------------------------------------------------------------------------
 
@@ -205,11 +204,13 @@ class Watch:
         """Why a failure is not that of the service."""
         service, clock = self.service, self._parts.clock
         by_day = (clock.now_us() - began_us) / 1e6
-        if max(finding.took, by_day) > service.timeout + LATE_SHARE * service.interval:
-            return "late"
+        if by_day > service.timeout + LATE_SHARE * service.interval:
+            return "late"  # the machine slept meanwhile
+        if finding.out_of_time and finding.lag > LATE_SHARE * service.timeout:
+            return "late"  # the answer may have been there, and nobody to take it
         if service.is_local:
             return None
-        silent = finding.out_of_time
+        silent = finding.out_of_time and service.url is not None
         missing = await self._parts.network.missing(finding.raised, service.address, silent=silent)
         return "no_network" if missing else None
 
@@ -226,7 +227,7 @@ class Watch:
         standing, circuit = self.standing, self.breaker.state
         return ServiceHealth(
             name=self.service.name,
-            url=self.service.url,
+            url=self.service.place,
             status=self._status(standing, circuit),
             last_check=standing.last_check,
             response_time_ms=standing.response_ms,
@@ -236,7 +237,7 @@ class Watch:
             uptime_percentage=standing.uptime,
             details=standing.details,
             checks=len(standing.up),
-            note="; ".join(filter(None, (self._note(standing), trouble))) or None,
+            note="; ".join(filter(None, (self._maintained(), self._note(standing), trouble))) or None,
             looks=standing.looks,
             interval=self.service.interval,
         )
@@ -252,17 +253,25 @@ class Watch:
         fresh = now_us - standing.checked_us <= self.service.holds_us
         return standing.found if fresh or stands else "unknown"
 
+    def _maintained(self) -> str | None:
+        """What there is to say of its maintenance."""
+        name, now_us = self.service.name, self._parts.clock.now_us()
+        window = self._parts.maintenance.current(name, now_us)
+        if window is not None:
+            return f"in maintenance {window}"
+        planned = self._parts.maintenance.planned(name, now_us)
+        return f"maintenance is planned {planned[0]}" if planned else None
+
     def _note(self, standing: Standing) -> str | None:
-        if standing.reason is None:
+        if standing.reason in (None, "maintenance"):
             return None
-        return f"the last check was not performed: {REASONS.get(standing.reason, standing.reason)}"
+        return f"the last check was not performed: {REASONS.get(standing.reason or '', standing.reason)}"
 
 
 REASONS: Final = {
     "breaker_open": "its circuit breaker is open",
     "no_network": "this machine has no network",
     "late": "it would have been too late, or came back too late",
-    "maintenance": "it is in maintenance",
     "retry_after": "the service asked to be left alone for a while",
     "probe_hangs": "probes whose time was over still go on",
 }
