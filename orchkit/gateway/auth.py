@@ -203,8 +203,8 @@ class BearerAuth:
             return
         error = ', error="invalid_token"' if given else ""
         body = {
-            "type": "about:blank",
-            "title": "Unauthorized",
+            "type": "urn:orchkit:problem:unauthorized",
+            "title": "A token is needed",
             "status": _NOT_LET_IN,
             "detail": "the token is not one of this gateway" if given else "a bearer token is needed",
         }

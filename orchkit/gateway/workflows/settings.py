@@ -7,7 +7,10 @@ from typing import Final, Protocol
 from pydantic import Field, field_validator
 
 from orchkit.model.base import Record
+from orchkit.model.policy import READERS
 
+PARTS: Final = (*READERS, "budget", "executor")
+"""What a definition may set beside its calls, where the operator lets it."""
 SAFE_PARTS: Final = ("retry", "timeout", "fallback", "hedge")
 """Parts of a policy that concern only the step that they stand at."""
 
@@ -22,8 +25,8 @@ class WorkflowSettings(Record):
     """The tools that definitions may name: exact names, prefixes such as ``mail.*``, or ``*`` for all that
     are registered. Modules and functions that are not registered are never reached, whatever is listed."""
     step_policies: tuple[str, ...] = SAFE_PARTS
-    """The parts of a policy that a definition may set itself; what calls share by name (``breaker``,
-    ``bulkhead``, ``rate_limit``, ``budget``) and ``faults`` are the operator's unless listed."""
+    """The parts of a policy that a definition may set itself. ``breaker``, ``bulkhead``, ``rate_limit`` and
+    ``budget``, which calls share by name, ``faults`` and ``executor`` are the operator's unless listed."""
     allow_skip_hooks: bool = False
     """Whether ``execution_directives`` may leave out hooks, such as an audit."""
     max_bytes: int = Field(default=1_048_576, ge=1)
@@ -34,6 +37,8 @@ class WorkflowSettings(Record):
     """How deep values may be nested in a request."""
     max_sub_workflows: int = Field(default=4, ge=0)
     """How deep sub-workflows may be nested."""
+    max_attempts: int = Field(default=20, ge=1)
+    """The most attempts (and hedges) that a step may ask for."""
     max_running: int = Field(default=32, ge=1)
     """The most submitted runs at the same time; one more is answered 429."""
     max_seconds: float | None = Field(default=3600.0, gt=0)
@@ -52,6 +57,14 @@ class WorkflowSettings(Record):
     """How often a run that goes on in another process is looked up in the record."""
     stream_buffer: int = Field(default=1_000, ge=1)
     """How many events wait for a slow client; one that is further behind reads on from the record."""
+
+    @field_validator("step_policies", mode="after")
+    @classmethod
+    def _parts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            if part not in PARTS:
+                raise ValueError(f"there is no part {part!r}: there are {', '.join(PARTS)}")
+        return value
 
     @field_validator("tools", mode="after")
     @classmethod
