@@ -11,7 +11,7 @@ from orchkit.errors import ParameterError, Problem, UnknownNameError
 from orchkit.model.breaker import BreakerPolicy
 from orchkit.model.limits import HedgePolicy, TimeoutPolicy
 from orchkit.model.policy import NO_POLICY, ReliabilityPolicy
-from orchkit.model.presets import preset
+from orchkit.model.presets import PRESETS, preset
 from orchkit.model.retry import RetryPolicy
 
 Assumption = Literal["begins", "steady", "longest", "unasked"]
@@ -35,6 +35,8 @@ def as_policy(value: Any, where: str = "policy") -> ReliabilityPolicy:
     if value is None:
         return NO_POLICY
     if isinstance(value, str):
+        if value not in PRESETS:
+            raise UnknownNameError("preset", value, PRESETS)
         value = preset(value)
     part = _PARTS.get(type(value))
     if part is not None:

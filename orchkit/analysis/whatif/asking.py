@@ -163,6 +163,15 @@ def _recorded(case: Case) -> Fate:
     ends = [attempt.began + attempt.took for attempt in case.attempts.values()]
     ended = max([case.began, *ends, *case.rejections])
     waits = [wait.delay or 0.0 for wait in case.waits]
-    waited = exactly(US * sum(waits))
+    waited = exactly(US * sum(waits) if waits else _pauses(case))
     calls = exactly(len(case.attempts))
     return Fate(_STATUSES[case.status], calls, Range(ended - case.began, ended - case.began), waited)
+
+
+def _pauses(case: Case) -> float:
+    """Microseconds between attempts, where the decisions to wait are not on record."""
+    found, until = 0.0, float(case.began)
+    for attempt in sorted(case.attempts.values(), key=lambda one: one.began):
+        found += max(0.0, attempt.began - until)
+        until = max(until, attempt.began + attempt.took)
+    return found

@@ -69,6 +69,15 @@ class Fate:
         exact = self.latency.exact and self.waited.exact and self.calls.low == self.calls.high
         return exact and len(self.statuses) == 1
 
+    def hull(self, other: Fate) -> Fate:
+        """Either."""
+        return Fate(
+            self.statuses | other.statuses,
+            self.calls.hull(other.calls),
+            self.latency.hull(other.latency),
+            self.waited.hull(other.waited),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -77,6 +78,11 @@ class Tokens:
         given = 0.0 if isinstance(policy.refund, str) else policy.refund
         gains = max(policy.success_refund, given, sum(one[1] for one in spent))
         self.loose.append(_Loose(until, retries * self._dearest if retries else 0.0, gains))
+
+    def lose_all(self, since: float) -> None:
+        """From now on anybody may take tokens, and give some back."""
+        self._at(since)
+        self.loose.append(_Loose(math.inf, math.inf, math.inf))
 
     def _at(self, at: float) -> Range:
         """The tokens that there are at this moment."""

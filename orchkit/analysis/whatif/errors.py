@@ -75,6 +75,11 @@ def retried(policy: RetryPolicy, name: str | None, rule: str | None) -> bool | N
     return False if error.certain else None
 
 
+def may_ask(name: str | None) -> bool:
+    """Whether an error may ask to wait: an answer of a service, of a class that is not Python's or ours."""
+    return name is None or (not named(name).certain and name.replace(".", "_").isidentifier())
+
+
 def same_selectors(one: RetryPolicy, other: RetryPolicy) -> bool:
     """Whether two policies mean the same errors."""
     return all(

@@ -58,6 +58,8 @@ class Going:
     fate: Fate | None = None
     settled: float = -math.inf
     """When it was certainly over."""
+    free: bool = False
+    """Whether its run may go on for longer than it did on record."""
     otherwise: Fate | None = None
     """What becomes of it if its run was not over then."""
 
@@ -73,8 +75,8 @@ class Going:
 
     @property
     def cut(self) -> float:
-        """When its run cut it off, or, if it did not, would at the latest."""
-        return self.case.cut if self.case.cut < math.inf else self.case.deadline
+        """When its run cuts it off at the latest."""
+        return self.case.deadline if self.free else min(self.case.cut, self.case.deadline)
 
     def on_record(self) -> Wait | None:
         """What was decided about the try that has just failed, if it is on record as it was."""
@@ -87,19 +89,15 @@ class Going:
             self.otherwise = self.after_cut(at)
         self.fate, self.settled = fate, at
 
-    def unsettle(self) -> Fate:
+    def unsettle(self, at: float) -> Fate:
         """It ended at the very moment at which its run may have ended: one of them came first, or neither."""
         fate = self.fate
         assert fate is not None
         calls = Range(max(0.0, fate.calls.low - self.limits.per_try), fate.calls.high)
-        over = Fate(ANY, calls, fate.latency, Range(0.0, fate.waited.high))
-        other = over if self.otherwise is None else self.otherwise
-        self.fate = Fate(
-            ANY,
-            calls.hull(other.calls),
-            over.latency.hull(other.latency),
-            over.waited.hull(other.waited),
-        )
+        fate = Fate(ANY, calls, fate.latency, Range(0.0, fate.waited.high))
+        if self.began >= at - TIE:
+            fate = fate.hull(self.never())
+        self.fate = fate if self.otherwise is None else fate.hull(self.otherwise)
         return self.fate
 
     # --- what becomes of it ------------------------------------------------------------------

@@ -88,8 +88,8 @@ class Replaying:
         """What becomes of each case."""
         for going in self.going:
             self._soon(going, float(going.began))
-            if going.cut < math.inf:
-                self._at(going.cut, self._cut_off, going, AFTER)
+            for end in {going.case.cut, going.case.deadline} - {math.inf}:
+                self._at(end, self._cut_off, going, AFTER)
         while self._events:
             _, _, what, going, at = heappop(self._events)
             what(going, at)
@@ -389,7 +389,7 @@ class Replaying:
             if going.settled >= at - TIE and going.case.ended < at - TIE and going.fate.statuses != CANCELLED:
                 self._unsettle(going, at)
             return
-        if going.case.status == "open":
+        if going.case.status == "open" or at < going.cut - TIE:
             self._drop(going, going.after_cut(at), at)
             return
         guard = self.shared.guard(going)
@@ -423,10 +423,11 @@ class Replaying:
         others = self._others(case, at)
         for one in self._below[case.root]:
             if one.fate is not None:
-                if one is not going and not steadfast and one.settled >= at - TIE:
+                if one is not going and one.settled >= at - TIE and (not steadfast or one.began >= at - TIE):
                     self._unsettle(one, at)
                 continue
             if one is going and (steadfast or not others):
+                one.free = True
                 continue
             if one.began >= at - TIE:
                 self._drop(one, one.never(), at)
@@ -445,7 +446,7 @@ class Replaying:
 
     def _unsettle(self, going: Going, at: float) -> None:
         """It ended at the very moment at which its run may have ended."""
-        until = going.began + going.unsettle().latency.high
+        until = going.began + going.unsettle(at).latency.high
         self.shared.lose_call(going, Loose(at, max(at + TIE, until), math.inf, BOTH))
 
     def _drop(self, going: Going, fate: Fate, at: float) -> None:

@@ -27,6 +27,8 @@ class Shared:
     tokens: dict[str, Tokens] = field(default_factory=dict)
     _begins: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     _ends: Counter[int] = field(default_factory=Counter)
+    _lost: float | None = None
+    """Since when there may be cases that are not on record."""
 
     def guard(self, going: Going) -> Guarded | None:
         """The breaker of a case, if it has one."""
@@ -36,6 +38,7 @@ class Shared:
         name = policy.name or going.case.tool
         if name not in self.guards:
             self.guards[name] = Guarded(policy, self.strict)
+            self._tell(self.guards[name])
         return self.guards[name]
 
     def bucket(self, going: Going) -> Tokens | None:
@@ -46,6 +49,7 @@ class Shared:
         name = policy.name or going.case.tool
         if name not in self.tokens:
             self.tokens[name] = Tokens(policy)
+            self._tell(self.tokens[name])
         return self.tokens[name]
 
     # --- who begins at the same moment -----------------------------------------------------------
@@ -104,7 +108,15 @@ class Shared:
 
     def lose_all(self, since: float) -> None:
         """Cases that were never begun may begin from now on, and make any number of calls."""
-        for guard in self.guards.values():
-            guard.set_loose(Loose(since, math.inf, math.inf, BOTH))
-        for bucket in self.tokens.values():
-            bucket.set_loose(math.inf, (), since, math.inf)
+        if self._lost is None:
+            self._lost = since
+            for one in (*self.guards.values(), *self.tokens.values()):
+                self._tell(one)
+
+    def _tell(self, one: Guarded | Tokens) -> None:
+        if self._lost is None:
+            return
+        if isinstance(one, Guarded):
+            one.set_loose(Loose(self._lost, math.inf, math.inf, BOTH))
+        else:
+            one.lose_all(self._lost)

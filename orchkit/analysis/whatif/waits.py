@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from orchkit.analysis.whatif.errors import named, retried, same_selectors
+from orchkit.analysis.whatif.errors import may_ask, named, retried, same_selectors
 from orchkit.analysis.whatif.record import Case, Wait
 from orchkit.model.retry import RetryPolicy
 from orchkit.reliability.retry import Hints, RetryVerdict, decide, next_delay
@@ -96,11 +98,13 @@ class Waits:
         wanted = retried(policy, failed.error, about_it.rule if known and about_it is not None else None)
         if wanted is False or policy.strategy == "none" or tries >= policy.max_attempts:
             return GIVE_UP
+        asked = self._asked(case, failed)
         found = [
-            self._verdict(variant, tries, failed, at, previous, rng)
+            self._verdict(variant, tries, failed, at, previous, rng, Hints(seconds, failed.reopens_in))
             for variant in self._variants(failed.error)
             for rng in self._generators()
             for at in self._moments(elapsed)
+            for seconds in asked
         ]
         if policy.classifier is not None:
             found += self._classified(tries, elapsed)
@@ -110,7 +114,7 @@ class Waits:
         if policy.max_elapsed is not None and any(one.rule == "max_elapsed" for one in found):
             delays.append(max(0.0, policy.max_elapsed - elapsed) + TIE_S)  # the longest that is in time
         may_give_up = wanted is None or not all(one.retry for one in found)
-        same = self._as_recorded(case, tries, failed, previous)
+        same = self._as_recorded(case, tries, failed, previous) if len(asked) == 1 else None
         if same is None or not min(delays) - SAME_S <= same <= max(delays) + SAME_S:
             return Decision(True, may_give_up, min(delays), max(delays))
         late = policy.max_elapsed is not None and elapsed + same > policy.max_elapsed
@@ -162,10 +166,17 @@ class Waits:
         elapsed: float,
         previous: float | None,
         rng: Random,
+        hints: Hints,
     ) -> RetryVerdict:
-        asked = failed.on_record.retry_after if failed.on_record is not None else None
-        hints = Hints(asked, failed.reopens_in)
         return decide(policy, tries, named(failed.error).error, elapsed, rng, previous, hints)
+
+    def _asked(self, case: Case, failed: Failed) -> Sequence[float | None]:
+        """What the service may have asked for, in seconds: a policy that looked wrote it down."""
+        looked = case.retry is not None and case.retry.retry_after
+        if failed.on_record is not None and (looked or failed.on_record.retry_after is not None):
+            return (failed.on_record.retry_after,)
+        silent = self.unasked or self.rng is not None or not self.policy.retry_after
+        return (None,) if silent or not may_ask(failed.error) else (None, 0.0, math.inf)
 
     def _classified(self, tries: int, elapsed: float) -> list[RetryVerdict]:
         """What a classifier, which sees the error itself, may say of the wait."""
