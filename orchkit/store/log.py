@@ -268,6 +268,10 @@ class SqliteLog:
         """Up to ``limit`` committed events with a larger ``seq``, in order."""
         return self._file.read(_READ, (seq, limit))
 
+    def count_after(self, seq: int) -> int:
+        """How many committed events with a larger ``seq`` it holds."""
+        return int(self._file.read("SELECT count(*) FROM event WHERE seq > ?", (seq,))[0][0])
+
     def last_seq(self) -> int:
         """The largest ``seq`` ever given, 0 for a new log."""
         rows = self._file.read("SELECT seq FROM sqlite_sequence WHERE name = 'event'")

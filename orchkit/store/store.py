@@ -202,6 +202,12 @@ class Store:
         if not self._ingest.run_unless_busy():
             self._housekeeper.ingest_soon()
 
+    @property
+    def backlog(self) -> int:
+        """How many committed events are not in the history yet, as far as this process knows."""
+        self._check_process()
+        return self.log.count_after(self._ingest.watermark)
+
     def ingest_soon(self) -> None:
         """The same in the background, once writing has paused for a moment."""
         self._check_process()
