@@ -180,9 +180,9 @@ class BearerAuth:
             await self._refuse(scope, receive, send, given=bool(given))
             return
         # It was for the gateway: what it passes on must not carry it.
-        headers = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
-        state = {**scope.get("state", {}), "principal": principal}
-        await self._app({**scope, "headers": headers, "state": state}, receive, send)
+        scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
+        scope["state"] = {**scope.get("state", {}), "principal": principal}
+        await self._app(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
         return scope["path"] in self._open and scope.get("method") in ("GET", "HEAD")
