@@ -95,7 +95,9 @@ class Api:
 
         return asyncio.run(ask())
 
-    def submit(self, *steps: dict[str, Any], headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
+    def submit(
+        self, *steps: dict[str, Any], headers: dict[str, str] | None = None, **more: Any
+    ) -> httpx.Response:
         """Submit a definition of these steps; ``context`` and ``execution_directives`` stand beside it."""
         beside = {name: more.pop(name) for name in ("context", "execution_directives") if name in more}
         body = {"workflow_definition": definition(*steps, **more), **beside}
@@ -140,4 +142,5 @@ def make_api() -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture
 def api(make_api: Callable[..., Api]) -> Api:
+    """One with the usual settings, and a store in memory."""
     return make_api()
