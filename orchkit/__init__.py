@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from orchkit.model.display import use_views
+from orchkit.model.gateway import use_gateway
 
 if TYPE_CHECKING:
     from orchkit import errors, policies
@@ -302,3 +303,5 @@ def __dir__() -> list[str]:
 
 # Records ask for their pictures by this name only, so that drawing stays out of the model.
 use_views("orchkit.views.bundle")
+# And a kit for its gateway, which knows the kit.
+use_gateway("orchkit.gateway.server")

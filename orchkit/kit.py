@@ -31,6 +31,7 @@ from orchkit.executors.threads import ThreadWorkers
 from orchkit.health.monitor import HealthMonitor
 from orchkit.interop import bundle
 from orchkit.model.display import Displayable
+from orchkit.model.gateway import Gateway, gateway_of
 from orchkit.model.notice import tell
 from orchkit.model.policy import ReliabilityPolicy
 from orchkit.model.request import Durability, Request, Response
@@ -71,6 +72,7 @@ class Kit(Displayable):
         runs: The runs on record (`Runs`).
         health: Watches services in the background: ``kit.health.watch({"mail": "http://..."})``
             (`HealthMonitor`); made at its first use.
+        gateway: Services and workflows behind one door, over HTTP: ``kit.gateway.start()``.
         store: The record itself (`Store`).
     """
 
@@ -119,6 +121,7 @@ class Kit(Displayable):
         self._last_run_id: str | None = None
         self._rng = rng
         self._health: HealthMonitor | None = None
+        self._gateway: Gateway | None = None
 
     def workflow(self, name: str, *, description: str | None = None) -> WorkflowBuilder:
         """A builder that knows the tools of this kit's registry."""
@@ -130,6 +133,16 @@ class Kit(Displayable):
         if self._health is None:
             self._health = HealthMonitor(self.store, self.breakers, rng=self._rng)
         return self._health
+
+    @property
+    def gateway(self) -> Gateway:
+        """The HTTP face of this kit: see `orchkit.gateway.server.GatewayServer`.
+
+        Raises `MissingExtraError` without the extra ``gateway``.
+        """
+        if self._gateway is None:
+            self._gateway = gateway_of(self)
+        return self._gateway
 
     # --- running ---------------------------------------------------------------------------
 
@@ -309,7 +322,9 @@ class Kit(Displayable):
     # --- the end ---------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Stop watching, close the services and the store; idempotent."""
+        """Stop serving and watching, close the services and the store; idempotent."""
+        if self._gateway is not None:
+            self._gateway.stop()
         if self._health is not None:
             self._health.stop()
         if not self.store.closed:

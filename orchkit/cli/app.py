@@ -20,6 +20,7 @@ from orchkit.cli.options import wants_traceback
 from orchkit.cli.resume import resume
 from orchkit.cli.run import run
 from orchkit.cli.runs import runs
+from orchkit.cli.serve import serve
 from orchkit.cli.show import show
 from orchkit.cli.sql import sql
 from orchkit.cli.sweep import sweep
@@ -58,7 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (run, resume, runs, show, keys, sql, sweep, export, import_, demo, doctor):
+for command in (run, resume, runs, show, keys, sql, sweep, export, import_, serve, demo, doctor):
     app.command(command.__name__.rstrip("_"))(command)
 
 

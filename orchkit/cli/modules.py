@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import orchkit as ok
-from orchkit.errors import Problem, WorkflowValidationError
+from orchkit.errors import ParameterError, Problem, WorkflowValidationError
 
 
 def import_modules(workflow: ok.Workflow, more: Iterable[str] = ()) -> None:
@@ -18,13 +18,24 @@ def import_modules(workflow: ok.Workflow, more: Iterable[str] = ()) -> None:
 
     Raises `WorkflowValidationError` naming every module that cannot be imported.
     """
+    problems = _imported((*more, *_names(workflow)))
+    if problems:
+        raise WorkflowValidationError(workflow.name, problems)
+
+
+def import_named(names: Iterable[str]) -> None:
+    """Import these modules, from the current folder first. Raises `ParameterError` naming each that fails."""
+    problems = _imported(names)
+    if problems:
+        raise ParameterError("--import", problems)
+
+
+def _imported(names: Iterable[str]) -> list[Problem]:
+    """What is wrong with the modules that could not be imported."""
     here = os.getcwd()  # noqa: PTH109 - an entry of sys.path is a string
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
-    names = dict.fromkeys((*more, *_names(workflow)))
-    problems = [problem for name in names if (problem := _import(name, here))]
-    if problems:
-        raise WorkflowValidationError(workflow.name, problems)
+    return [problem for name in dict.fromkeys(names) if (problem := _import(name, here))]
 
 
 def _names(workflow: ok.Workflow) -> Iterator[str]:

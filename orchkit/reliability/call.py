@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Protocol
 
 from orchkit.clock import Clock, Limit
-from orchkit.errors import ExecutionError, TimeoutExceededError
+from orchkit.errors import ExecutionError
 
 Handler = Callable[["Call"], Awaitable[Any]]
 
@@ -69,8 +69,8 @@ class Call:
     """What the body is called with, for a tool that takes its place."""
     total: Limit | None = None
     """The limit around all attempts, once it is running."""
-    deadline: TimeoutExceededError | None = field(default=None)
-    """Set when the limit around the attempt is what ended it."""
+    deadline: Exception | None = field(default=None)
+    """Set when the limit around the attempt is what ended it: what is raised for that."""
     took: float = 0.0
     """Seconds that the last attempt took."""
     injected: bool = False

@@ -12,6 +12,7 @@ from orchkit.store.cache import Cache
 from orchkit.views import (
     cachecards,
     comparecards,
+    gatewaycards,
     kitcards,
     policycards,
     runcards,
@@ -42,6 +43,7 @@ _DRAWERS_BY_NAMES: tuple[tuple[tuple[str, ...], Draw], ...] = (
     (("run_id", "status", "done", "result"), kitcards.of_handle),
     (("run_id", "checked", "mismatches", "skipped"), verifycards.of_verification),
     (("kit", "seed", "summary", "frame"), simulationcards.of_simulation),
+    (("running", "url", "routes", "standing"), gatewaycards.of_gateway),
 )
 
 

@@ -1,0 +1,129 @@
+"""The gateway as an application: services, their health and workflows on one FastAPI app."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+
+from orchkit.gateway import answers, auth, health, metrics, openapi, workflows
+from orchkit.gateway.config import CorsSettings, GatewayConfig
+from orchkit.gateway.gate import Gate
+from orchkit.gateway.proxy import Hub, Proxy
+from orchkit.gateway.service import Service
+from orchkit.kit import Kit
+from orchkit.kit import open as open_kit
+
+VERSION = str(sys.modules[__name__.partition(".")[0]].__version__)
+_DESCRIPTION = "Services behind one door: policies, breakers and a record of every request; and workflows."
+
+
+class Info(BaseModel):
+    """What is here."""
+
+    name: str = "orchkit gateway"
+    version: str = VERSION
+    services: dict[str, str]
+    routes: dict[str, str]
+    health: list[str]
+
+
+def create_app(
+    config: GatewayConfig | Mapping[str, Any] | str | Path | None = None, kit: Kit | None = None
+) -> FastAPI:
+    """The gateway as an application, to be run by any ASGI server.
+
+    Args:
+        config: A `GatewayConfig`, a mapping in its form, or a YAML file; None: an example.
+        kit: On whose record, breakers and tools it works. Without one it opens ``config.store`` itself, in
+            memory where none is named, and closes it when the server stops.
+
+    Raises:
+        ParameterError: With everything that is wrong in the configuration.
+    """
+    chosen = GatewayConfig.of(config)
+    owned = kit is None
+    kit = kit or open_kit(chosen.store, durability=chosen.durability)
+    hub = Hub(kit, chosen)
+    services = {name: Service(name, one) for name, one in chosen.services.items()}
+    proxies = [
+        Proxy(hub, path, route, services[route.service])
+        for path, route in sorted(chosen.routes.items(), key=lambda pair: -len(pair[0]))
+    ]
+    watching = health.Watching(kit, chosen)
+    flows = workflows.router(kit, chosen) if chosen.workflows.enabled else None
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching.begin()
+        try:
+            yield
+        finally:
+            watching.end()
+            for service in services.values():
+                await service.close()
+            if owned:
+                kit.close()
+
+    app = FastAPI(
+        title="orchkit gateway",
+        version=VERSION,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url="/docs" if chosen.docs else None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if chosen.docs else None,
+        redirect_slashes=False,
+    )
+    app.state.kit, app.state.config, app.state.workflows = kit, chosen, flows
+    answers.install(app)
+    _info(app, chosen)
+    app.include_router(health.router(watching, kit, chosen))
+    if flows is not None:
+        app.include_router(flows)
+    _surround(app, chosen, kit)
+    for proxy in proxies:
+        base = proxy.path.rstrip("/")
+        app.router.routes += [Route(base or "/", proxy), Route(base + "/{path:path}", proxy)]
+    openapi.describe(app, proxies)
+    return app
+
+
+def _surround(app: FastAPI, config: GatewayConfig, kit: Kit) -> None:
+    """What stands before the operations, from inside out."""
+    auth.install(app, config)
+    if config.cors.origins:
+        _cross_origin(app, config.cors)
+    app.add_middleware(Gate, limits=config.limits)
+    metrics.install(app, kit, config)
+
+
+def _cross_origin(app: FastAPI, cors: CorsSettings) -> None:
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=cors.origins,
+        allow_methods=cors.methods,
+        allow_headers=cors.headers,
+        allow_credentials=cors.credentials,
+        expose_headers=cors.expose,
+        max_age=cors.max_age,
+    )
+
+
+def _info(app: FastAPI, config: GatewayConfig) -> None:
+    info = Info(
+        services={name: service.url for name, service in config.services.items()},
+        routes={path: route.service for path, route in config.routes.items()},
+        health=["/health", "/health/status", *(f"/health/status/{name}" for name in config.services)],
+    )
+
+    @app.get("/", summary="What is here")
+    async def root() -> Info:
+        return info

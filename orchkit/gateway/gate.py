@@ -1,0 +1,63 @@
+"""What every request passes first: it gets its correlation id, and what nobody should see is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchkit.gateway.config import LimitSettings
+from orchkit.gateway.headers import CORRELATION, RawHeaders, correlation_id
+from orchkit.gateway.paths import fault_of, query_fault
+from orchkit.gateway.problems import HttpProblem
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Gate:
+    """ASGI middleware; bodies pass through it untouched, both ways."""
+
+    def __init__(self, app: ASGIApp, *, limits: LimitSettings) -> None:
+        self._app, self._limits = app, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through with its ``correlation_id`` in the state, or answer what is wrong."""
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "no websockets here"})
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: RawHeaders = scope["headers"]
+        name = correlation_id(headers)
+        scope.setdefault("raw_path", scope["path"].encode())
+        scope["state"] = {**scope.get("state", {}), "correlation_id": name}
+        pair = (CORRELATION, name.encode())
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), pair]
+            await send(message)
+
+        problem = self._problem(scope, headers)
+        if problem is None:
+            await self._app(scope, receive, named)
+            return
+        body = problem.body(name)
+        start = {"type": "http.response.start", "status": problem.status}
+        await named({**start, "headers": problem.raw_headers(len(body))})
+        await send({"type": "http.response.body", "body": body})
+
+    def _problem(self, scope: Scope, headers: RawHeaders) -> HttpProblem | None:
+        raw_path, query, limits = scope["raw_path"], scope["query_string"], self._limits
+        line = len(raw_path) + len(query)
+        if line > limits.url_bytes:
+            return HttpProblem("url-too-long", f"path and query may have {limits.url_bytes:,} bytes")
+        size = line + sum(len(name) + len(value) + 4 for name, value in headers)
+        if size > limits.header_bytes:
+            return HttpProblem("headers-too-large", f"all headers may have {limits.header_bytes:,} bytes")
+        fault = fault_of(raw_path)
+        if fault is not None:
+            return HttpProblem("bad-path", fault)
+        fault = query_fault(query)
+        return None if fault is None else HttpProblem("bad-request", fault)
