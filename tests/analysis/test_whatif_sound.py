@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import orchkit as ok
 from orchkit.analysis import whatif
 from orchkit.analysis.whatif.asked import as_policy
-from orchkit.analysis.whatif.asking import question
+from orchkit.analysis.whatif.asking import Question, question
 from orchkit.simulation import Bursts, Failures, FaultModel, Latency, Outages, Simulation, SlowDowns
 
 ROUNDED_MS = 0.02
@@ -164,7 +164,12 @@ class Played:
         rows = [tuple(row) for row in simulation.kit.sql(CASES).itertuples(index=False)]
         self.numbers = {row[0]: row[1] for row in rows}
         self.truths = {(number, step_id): Truth(*rest) for _, number, step_id, *rest in rows}
-        self.question = question(simulation.kit, {"estimate": None})  # read once, as `compare` does
+        self._kit = simulation.kit
+
+    @cached_property
+    def question(self) -> Question:
+        """Its record, read once, as `compare` does."""
+        return question(self._kit, {"estimate": None})
 
 
 @cache
