@@ -35,7 +35,8 @@ class _Default:
     def __init__(self, info: FieldInfo) -> None:
         made = info.default_factory is not None
         value = info.get_default(call_default_factory=True, validated_data={}) if made else info.default
-        self._text = repr(value)
+        # What is made anew each time, such as an id, is no default to know.
+        self._text = "<new>" if made and value else repr(value)
 
     def __repr__(self) -> str:
         return self._text

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from orchkit.errors import OperationError
 from orchkit.model.base import Record
 from orchkit.model.idempotency import DEFAULT_TTL_HOURS, IdempotencyKey, InFlight, OnFailed
+from orchkit.model.manual import documented
 from orchkit.model.policy import TimeoutPolicy, as_timeout
 
 Durability = Literal["sync", "async", "exit"]
@@ -18,19 +19,26 @@ Durability = Literal["sync", "async", "exit"]
 process; ``exit``: committed when the run ends."""
 
 
+@documented
 class ExecutionDirective(Record):
     """How one request is to be executed, over and above its policy."""
 
     skip_hooks: tuple[str, ...] = ()
+    """Names of hooks that are not called."""
     execution_mode: Literal["normal", "dry_run"] = "normal"
+    """``dry_run``: everything but the call itself."""
     timeout: TimeoutPolicy | None = None
+    """In place of that of the policy."""
     durability: Durability | None = None
+    """In place of that of the kit: ``sync``, ``async`` or ``exit``."""
     idempotency_key: str | None = None
     """Execute this request once: later ones with the same key and input get the recorded result."""
     ttl_hours: float = DEFAULT_TTL_HOURS
     """How long the recorded result answers."""
     on_in_flight: InFlight = "raise"
+    """While another request with the key is being executed: ``raise``, or ``wait`` for its result."""
     on_failed: OnFailed = "execute"
+    """When one with the key has failed: ``execute`` it again, or ``raise``."""
 
     def key(self) -> IdempotencyKey | None:
         """The idempotency key with its options; None when there is none. Raises `ParameterError`."""
@@ -87,9 +95,13 @@ class Response:
         return self
 
 
+@documented
 class WorkflowRequestPayload(Record):
     """A request to execute a workflow, as an API receives it."""
 
     workflow_definition: dict[str, Any]
+    """The definition, as `Workflow.to_dict` writes it."""
     context: dict[str, Any] = Field(default_factory=dict)
+    """What ``${context.key}`` refers to."""
     execution_directives: ExecutionDirective | None = None
+    """How it is to be executed."""

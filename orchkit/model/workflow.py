@@ -16,6 +16,7 @@ from orchkit.model.base import Record
 from orchkit.model.brief import brief_name
 from orchkit.model.display import Displayable
 from orchkit.model.faults import not_yaml, problems_of
+from orchkit.model.manual import documented
 from orchkit.model.policy import (
     NO_POLICY,
     READERS,
@@ -42,10 +43,12 @@ _POLICY_FIELDS = {"retry_policy": "retry"}
 _FIELD_OF = {part: field for field, part in _POLICY_FIELDS.items()}
 
 
+@documented
 class Compensation(Record):
     """How a completed step is undone when the run fails later."""
 
     tool_name: str = Field(validation_alias=AliasChoices("tool_name", "tool"))
+    """What undoes it: a tool or method name, or ``package.module:function``."""
     parameters: dict[str, Any] | None = Field(
         default=None, validation_alias=AliasChoices("parameters", "params")
     )
@@ -57,25 +60,37 @@ class StepDefinition(Record):
 
     also_read: ClassVar[tuple[str, ...]] = ("policy",)
     step_id: str = Field(validation_alias=AliasChoices("step_id", "id"))
+    """Its name in the workflow."""
     tool_name: str = Field(default="", validation_alias=AliasChoices("tool_name", "tool"))
     """A tool or method name, or ``package.module:function``; empty for a sub-workflow."""
     parameters: dict[str, Any] = Field(
         default_factory=dict, validation_alias=AliasChoices("parameters", "params")
     )
+    """Values by name; ``${steps.ID}``, ``${context.key}`` and ``${run.id}`` refer to others."""
     depends_on: tuple[str, ...] = ()
+    """Ids of the steps that must be over before; those it refers to are so anyway."""
     when: str | None = None
     """Condition over references; the step is skipped when it is false."""
     timeout: TimeoutPolicy | None = None
+    """Limits of time: see `ReliabilityPolicy`, also for the policies that follow."""
     retry_policy: RetryPolicy | None = Field(
         default=None, validation_alias=AliasChoices("retry_policy", "retry")
     )
+    """Another attempt after a failed one."""
     breaker: BreakerPolicy | None = None
+    """No calls to what fails."""
     fallback: FallbackPolicy | None = None
+    """What takes the place of a result."""
     bulkhead: BulkheadPolicy | None = None
+    """Calls at the same time."""
     rate_limit: RateLimitPolicy | None = None
+    """Calls per period."""
     hedge: HedgePolicy | None = None
+    """A second try beside a slow one."""
     faults: FaultPolicy | None = None
+    """Failures on purpose."""
     compensate: Compensation | None = None
+    """How it is undone when the run fails after it."""
     node_type: str = "task"
     """``task``, ``map``, ``workflow`` or a label of the user's; changes the picture, not the run."""
     executor: str | None = None
@@ -87,6 +102,7 @@ class StepDefinition(Record):
     workflow: Workflow | None = None
     """For a sub-workflow: its definition; ``parameters`` become its context."""
     description: str | None = None
+    """For people."""
 
     @model_validator(mode="before")
     @classmethod
@@ -127,18 +143,26 @@ class StepDefinition(Record):
         return self.over is not None
 
 
+@documented
 class Workflow(Record, Displayable):
     """A complete definition; immutable, and the same in Python, JSON and YAML."""
 
     workflow_id: str = Field(default_factory=lambda: new_id("wf"))
+    """Tells definitions apart that have the same name."""
     name: str
+    """What the runs are called."""
     description: str | None = None
+    """For people."""
     steps: tuple[StepDefinition, ...] = ()
+    """In the order of a sequential run."""
     execution_mode: ExecutionMode = "sequential"
+    """``sequential``, ``parallel`` (all at once) or ``dag`` (as they depend on each other)."""
     error_handling: ErrorHandling = "stop_on_failure"
+    """``stop_on_failure``, or ``continue_on_failure`` with all that does not depend on it."""
     timeout: Seconds | None = Field(default=None, gt=0)
     """Seconds for the whole run, also as a text: ``"5min"``."""
     metadata: dict[str, Any] = Field(default_factory=dict)
+    """Whatever else is to be known of it; not interpreted."""
     imports: tuple[str, ...] = ()
     """Modules to import before the tools are looked up (for definitions read from files)."""
 
@@ -277,3 +301,4 @@ WorkflowDefinition = Workflow
 """The name that the workflow API documents use."""
 
 StepDefinition.model_rebuild()
+documented(StepDefinition)  # not before: it has a field of a class that comes later
