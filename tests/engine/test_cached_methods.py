@@ -32,7 +32,7 @@ def rate(day: str, digits: int = 2) -> Rate:
 def large(day: str) -> str:
     """More than is kept in the row of the cache."""
     calls.append(day)
-    return day * 50_000
+    return day * 100_000
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +137,8 @@ def test_a_large_output_whose_run_was_swept_is_computed_again() -> None:
         clock.advance(3600)
         kit.store.sweep(older_than="30m")
         assert len(kit.store.cache()) == 0
+        assert entry.output is None
         kit.store.cache().put(entry)
+        kit.store.commit()
         kit.run(flow_of(kit, large), context={"day": "a"}).raise_for_status()
         assert calls == ["a", "a"]
