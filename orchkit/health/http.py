@@ -52,7 +52,7 @@ async def ask(service: Service, clock: Clock, workers: ThreadWorkers) -> HealthR
     """
     httpx = client_library()
     # Reading the certificates takes some milliseconds, which nobody else on the loop needs to wait for.
-    tls = await workers.run(_tls, {})
+    tls = _tls() if _tls.cache_info().currsize else await workers.run(_tls, {})
     client = httpx.AsyncClient(
         verify=tls,
         timeout=None,  # the whole of it has a limit already

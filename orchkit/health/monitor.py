@@ -141,14 +141,16 @@ class HealthMonitor(Displayable):
         if reference is not None:
             self.reference = reference
         with self._lock:
+            known = self._watches
             for service in found:
-                watch = self._watches.get(service.name)
-                if watch is None:
-                    watch = self._watches[service.name] = Watch(service, self._parts)
-                watch.service = service
-                delay = self._parts.rng.uniform(0, JITTER * service.interval)
+                if service.name not in known:
+                    known[service.name] = Watch(service, self._parts)
+                known[service.name].service = service
                 self._keeping.expect(service.name)
-                self._loop.loop.call_soon_threadsafe(self._keeping.begin, watch, delay)
+            # All are known before the first is looked at: they are asked about the network for each other.
+            for service in found:
+                delay = self._parts.rng.uniform(0, JITTER * service.interval)
+                self._loop.loop.call_soon_threadsafe(self._keeping.begin, known[service.name], delay)
         return self
 
     @property

@@ -100,7 +100,7 @@ class Api:
     ) -> httpx.Response:
         """Submit a definition of these steps; ``context`` and ``execution_directives`` stand beside it."""
         beside = {name: more.pop(name) for name in ("context", "execution_directives") if name in more}
-        body = {"workflow_definition": definition(*steps, **more), **beside}
+        body = {"workflow_definition": _definition(*steps, **more), **beside}
         return self.ask("POST", "/workflows", json=body, headers=headers)
 
     def until_over(self, run_id: str) -> str:
@@ -113,15 +113,27 @@ class Api:
         raise AssertionError(f"{run_id} does not end")
 
 
-def definition(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+def _definition(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
     """A definition of these steps."""
     return {"name": "flow", "execution_mode": "dag", "steps": list(steps), **more}
 
 
-def step(tool: str, step_id: str | None = None, **more: Any) -> dict[str, Any]:
+def _step(tool: str, step_id: str | None = None, **more: Any) -> dict[str, Any]:
     """One of them."""
     params = more.pop("params", {})
     return {"step_id": step_id or tool, "tool_name": tool, "parameters": params, **more}
+
+
+@pytest.fixture
+def definition() -> Callable[..., dict[str, Any]]:
+    """Makes a definition of steps."""
+    return _definition
+
+
+@pytest.fixture
+def step() -> Callable[..., dict[str, Any]]:
+    """Makes a step of a tool: ``step("add", params={"a": 1})``."""
+    return _step
 
 
 @pytest.fixture

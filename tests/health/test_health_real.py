@@ -1,0 +1,128 @@
+"""Real time, real threads, real sockets: it keeps its interval, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+import orchkit as ok
+from orchkit.demo.services import WELL, ExampleServices
+from orchkit.engine.loop import loop_thread
+
+BLOCK_S = float(os.environ.get("ORCHKIT_BLOCK_S", "3"))
+
+
+def _spin(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+@pytest.mark.parametrize("block", [time.sleep, _spin], ids=["that waits", "that computes"])
+def test_the_interval_is_kept_while_a_cell_blocks(block: Callable[[float], None]) -> None:
+    """Each check is within ten per cent of its moment, while the main thread does nothing else."""
+    interval = 0.5
+    with ExampleServices(WELL) as services, ok.open() as kit:
+        kit.health.watch({**services.health_urls, "sync": lambda: True}, interval=interval)
+        block(BLOCK_S)
+        kit.health.stop()
+        rows = kit.store.query("SELECT service, epoch_us(checked_at) FROM health_checks WHERE performed")
+    for name in ("writer", "research", "backend", "sync"):
+        times = sorted(at / 1e6 for service, at in rows if service == name)
+        phases = [(at - times[0]) / interval for at in times]
+        kept = [abs(phase - round(phase)) <= 0.1 for phase in phases]
+        # On a machine that is busy with other things, one of them may be late.
+        assert sum(kept) >= (BLOCK_S / interval - 1) * 0.8
+        assert len(kept) - sum(kept) <= 1
+
+
+def test_closing_the_kit_leaves_nothing_behind() -> None:
+    """No thread (but the loop that all kits share), no task, no socket, no file."""
+
+    def there() -> tuple[set[str], int, int]:
+        return (
+            {thread.name for thread in threading.enumerate() if "process_request" not in thread.name},
+            len(psutil.Process().net_connections("inet")),
+            psutil.Process().num_fds(),
+        )
+
+    loop_thread.run(_nothing())
+    with ExampleServices(WELL) as services:
+        with ok.open() as kit:  # what is imported, and the first use of everything
+            kit.health.watch(services.health_urls).check()
+        before = there()
+        kit = ok.open()
+        urls = {name: url.replace("127.0.0.1", "localhost") for name, url in services.health_urls.items()}
+        kit.health.watch({**urls, "sync": lambda: True, "slow": lambda: time.sleep(0.3)}, interval=0.1)
+        services["writer"].be("slow", delay=0.3)
+        time.sleep(0.5)
+        assert kit.health.running
+        kit.close()
+        assert not kit.health.running
+        time.sleep(0.6)  # the sync probe that was going on ends by itself, as does the server
+        gc.collect()
+        names, sockets, files = there()
+    assert names <= before[0]
+    assert sockets <= before[1]
+    assert files <= before[2]
+    assert loop_thread.run(_tasks()) == []
+
+
+async def _nothing() -> None: ...
+
+
+async def _tasks() -> list[str]:
+    import asyncio
+
+    return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+def test_a_kit_that_nobody_holds_is_not_watched_for() -> None:
+    """A cell that opens the kit anew does not leave the old monitor behind."""
+    asked: list[int] = []
+    kit = ok.open()
+    kit.health.watch({"it": lambda: asked.append(1)}, interval=0.05)
+    gone = weakref.ref(kit.health)
+    time.sleep(0.2)
+    kit.store.close()
+    del kit
+    gc.collect()
+    assert gone() is None
+    time.sleep(0.1)
+    count = len(asked)
+    time.sleep(0.2)
+    assert (len(asked), loop_thread.run(_tasks())) == (count, [])
+
+
+def test_stopping_twice_and_watching_again() -> None:
+    """Stopping is idempotent; what is stopped can be begun again."""
+    with ok.open() as kit:
+        kit.health.stop()
+        kit.health.watch({"it": lambda: True}, interval=0.05)
+        kit.health.stop()
+        kit.health.stop()
+        assert not kit.health.running
+        kit.health.watch({"it": lambda: True}, interval=0.05)
+        end = time.monotonic() + 5
+        while kit.health["it"].checks < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+def test_what_was_found_survives_the_process(tmp_path: object) -> None:
+    """The same file, opened again: uptime and failures in a row are there before the first check."""
+    path = f"{tmp_path}/runs.duckdb"
+    with ok.open(path) as kit:
+        kit.health.watch({"it": lambda: False}, interval=60)
+        kit.health.check()
+    with ok.open(path) as kit:
+        kit.health.watch({"it": lambda: True}, interval=3600)
+        health = kit.health["it"]
+        assert (health.status, health.consecutive_failures, health.uptime_percentage) == ("unhealthy", 1, 0.0)
