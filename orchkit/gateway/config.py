@@ -217,6 +217,8 @@ class LimitSettings(Record):
     """Seconds that a client may take to send the headers."""
     client_idle: Seconds = Field(default=30.0, gt=0)
     """Seconds that a client may be silent while it sends a body (then 408), or leave an answer unread."""
+    half_closed: Seconds = Field(default=3.0, ge=0)
+    """Seconds after which a client that has closed its side of the connection is taken for gone."""
     keep_alive: Seconds = Field(default=15.0, gt=0)
     """Seconds that an idle connection of a client is kept."""
     retry_after_s: int = Field(default=1, ge=0)

@@ -63,6 +63,19 @@ class GatewayProtocol(H11Protocol):
         if self._in_body() and self._current.response_complete:
             self._await_rest()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client has closed its side: it may still be there to read, but nobody can tell for how long.
+
+        What it asked for is answered when that is soon done; else it is taken for gone.
+        """
+        cycle = self._current
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            return False
+        cycle.keep_alive = False
+        self._stop_timer()
+        self._timer = self.loop.call_later(self._limits.half_closed, self.transport.abort)
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         self._stop_timer()
