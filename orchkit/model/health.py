@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from orchkit.model.display import Displayable
+
 Status = Literal["healthy", "degraded", "unhealthy", "unknown", "maintenance"]
 """``unknown``: nothing was found out lately. ``maintenance``: it is meant to be away."""
 Found = Literal["healthy", "degraded", "unhealthy"]
@@ -71,7 +73,7 @@ class HealthLook:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceHealth:
+class ServiceHealth(Displayable):
     """How a service stands, as of the moment when this was asked for.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from orchkit.model.health import ServiceHealth
 from orchkit.model.policy import ReliabilityPolicy
 from orchkit.model.policywords import Explanation
 from orchkit.model.result import WorkflowResult
@@ -13,6 +14,7 @@ from orchkit.views import (
     cachecards,
     comparecards,
     gatewaycards,
+    healthcards,
     kitcards,
     policycards,
     runcards,
@@ -36,12 +38,14 @@ _DRAWERS: tuple[tuple[type, Draw], ...] = (
     (ReliabilityPolicy, policycards.of_policy),
     (Explanation, policycards.of_explanation),
     (Comparison, comparecards.of_comparison),
+    (ServiceHealth, healthcards.of_service),
 )
 # Of the layers above this one: known by what they have.
 _DRAWERS_BY_NAMES: tuple[tuple[tuple[str, ...], Draw], ...] = (
     (("store", "runs", "registry"), kitcards.of_kit),
     (("run_id", "status", "done", "result"), kitcards.of_handle),
     (("run_id", "checked", "mismatches", "skipped"), verifycards.of_verification),
+    (("watch", "status", "overall", "check_now"), healthcards.of_monitor),
     (("kit", "seed", "summary", "frame"), simulationcards.of_simulation),
     (("running", "url", "routes", "standing"), gatewaycards.of_gateway),
 )
