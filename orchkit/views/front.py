@@ -18,21 +18,24 @@ _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./([a-z]+)\.js";\n', re.MULTIL
 _EXPORT = re.compile(r"^export (?=(?:class|function|const|let|async) )", re.MULTILINE)
 _EXPORTED = re.compile(r"^export (?:async )?(?:class|function|const|let) (\w+)", re.MULTILINE)
 _COMMON = ("common.css", "dag.css")
+_HOOKS = ("initialize", "render")
 
 
 @cache
 def module(name: str, *styles: str) -> str:
     """One ES module that needs no other: ``static/NAME.js`` and what it imports, in scopes of their own.
 
-    It exports what NAME.js exports; a function ``render`` is also the one that anywidget looks for.
+    It exports what NAME.js exports; ``render`` and ``initialize``, which are for anywidget, where it looks
+    for them.
     ``styles`` are the style sheets it brings along beside the common ones. Modules import as
     ``import { one, other } from "./file.js";``, each on one line, and export where they declare.
     """
     parts: dict[str, str] = {}
     exported = _gather(name, (*_COMMON, *styles), parts)
-    last = [f"export const {{ {', '.join(exported)} }} = ${name};"]
-    if "render" in exported:
-        last.append("export default { render };")
+    hooks, others = ([one for one in exported if (one in _HOOKS) is hook] for hook in (True, False))
+    last = [f"export const {{ {', '.join(others)} }} = ${name};"] if others else []
+    if hooks:
+        last.append(f"export default {{ {', '.join(f'{one}: ${name}.{one}' for one in hooks)} }};")
     return "\n".join([*parts.values(), *last, ""])
 
 

@@ -13,12 +13,13 @@ from typing import Any, Protocol
 
 from orchkit.analysis.estimate import NONE, Experience, experience
 from orchkit.analysis.live import Live
+from orchkit.analysis.liveness import CUT_OFF
 from orchkit.errors import OrchkitError, StoreError
 from orchkit.ids import new_id
 from orchkit.store.store import Store
 from orchkit.views import kitcards, runcards
 from orchkit.views.board import Board, Controlled, board_of
-from orchkit.views.cards import card, code, muted, status_chip
+from orchkit.views.cards import Cell, card, code, muted, status_chip
 from orchkit.views.dag import Dag
 from orchkit.views.livedag import LiveDag
 from orchkit.views.monitorwidget import make_widget
@@ -182,7 +183,13 @@ class Monitor:
         version, board = self._shown
         svg = "" if self._dag is None else self._dag.svg
         now_us = self._handle.store.clock.now_us()
-        return {"version": version, "now_us": now_us, "board": board, "svg": svg}
+        widget = self.widget
+        kept = (
+            {"model": widget.model_id, "left": self._cut_off(), "text": repr(self)}
+            if widget is not None
+            else {}
+        )
+        return {"version": version, "now_us": now_us, "board": board, "svg": svg, **kept}
 
     # --- leading ---------------------------------------------------------------------------
 
@@ -209,21 +216,30 @@ class Monitor:
         if self.widget is None:
             self.widget = make_widget(self)
         self._display_id = self._display_id or new_id("view")
-        _display(self._repr_mimebundle_() | self.widget._repr_mimebundle_()[0], self._display_id)
+        _display(self.widget._repr_mimebundle_()[0] | self._repr_mimebundle_(), self._display_id)
         self.start()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """The run as it stands, without anything that moves."""
         if self._handle.done:
             return {"text/plain": repr(self)} | self._final()
+        return {"text/plain": repr(self), "text/html": self._still()}
+
+    def _still(self) -> str:
+        """What a page shows that has no widgets."""
         run = _standing(self._handle)
-        html = card(
-            run["name"],
-            [("", code(run["id"]))],
-            muted("It went on when this was shown; its monitor needs a running kernel."),
-            head=status_chip(run["status"]),
-        )
-        return {"text/plain": repr(self), "text/html": html}
+        told = "It went on when this was shown, and only the kernel that runs it can show how it goes on."
+        return card(run["name"], self._where(), muted(told), head=status_chip(run["status"]))
+
+    def _cut_off(self) -> str:
+        """What is left on a page where the kernel ends before the run."""
+        told = "The kernel that ran it has ended before it did."
+        return card(_standing(self._handle)["name"], self._where(), muted(told), head=status_chip(CUT_OFF))
+
+    def _where(self) -> list[tuple[str, Cell]]:
+        if self._handle.store.path is None:
+            return [("", code(self._handle.run_id)), ("", "it was kept in memory, and nowhere else")]
+        return [("how far it came is on record:", code(f'kit.runs["{self._handle.run_id}"]'))]
 
     def freeze(self) -> None:
         """Put the card of the run in the place of the widget, for good."""

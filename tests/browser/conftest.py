@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,22 @@ SHOTS = Path(__file__).with_name("shots")
 
 # The notebook in the page, and what there is to be asked of it.
 HELPERS = """
+// Nobody is asked whether a page with changes may be left.
+window.addEventListener("beforeunload", (event) => event.stopImmediatePropagation(), true);
 window.orchkitTest = {
   get panel() { return jupyterapp.shell.currentWidget; },
   get ready() {
     const panel = this.panel;
     const session = panel?.sessionContext;
     return Boolean(panel?.context?.isReady && session?.isReady && session.session?.kernel);
+  },
+  shows(path) {
+    return this.ready && this.panel.context.path === path;
+  },
+  async leave() {
+    const { panel } = this;
+    await panel.sessionContext.shutdown();
+    panel.dispose();
   },
   run(index) {
     const content = this.panel.content;
@@ -137,41 +148,95 @@ def browser(require: Callable[[str], str]) -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """An empty page; what goes wrong in it fails the test that has it."""
+def _new_page(browser: Any) -> tuple[Any, list[str]]:
+    """An empty page, and what went wrong in it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     page.set_default_timeout(WAIT_MS)
     page.add_init_script(HELPERS)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
+    return page, wrong
+
+
+def _ours(wrong: list[str]) -> list[str]:
+    return [text for text in wrong if "orchkit" in text.lower() or "render" in text.lower()]
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """An empty page; what goes wrong in it fails the test that has it."""
+    page, wrong = _new_page(browser)
     yield page
-    context.close()
-    assert [text for text in wrong if "orchkit" in text.lower() or "render" in text.lower()] == []
+    page.context.close()
+    assert _ours(wrong) == []
+
+
+class Desk:
+    """A page with JupyterLab, kept from test to test: loading it takes longer than most tests."""
+
+    def __init__(self, browser: Any, lab: Lab) -> None:
+        self._browser, self._lab = browser, lab
+        self._page: Any = None
+        self.wrong: list[str] = []
+
+    def open(self, name: str) -> Any:
+        """The page with a notebook in front, and a kernel of its own."""
+        if self._page is None:
+            self._page, self.wrong = _new_page(self._browser)
+            self.load(name)
+        else:
+            opening = "jupyterapp.commands.execute('docmanager:open', { path })"
+            self._page.evaluate(f"async (path) => {{ await {opening}; }}", name)
+            self._await(name)
+        self.wrong.clear()
+        return self._page
+
+    def load(self, name: str) -> None:
+        """Load the page anew, with this notebook."""
+        self._page.goto(f"{self._lab.url}/doc/tree/{name}?token={self._lab.token}")
+        self._await(name)
+
+    def _await(self, name: str) -> None:
+        self._page.wait_for_function(
+            "(name) => window.jupyterapp && window.orchkitTest.shows(name)", arg=name
+        )
+
+    def clear(self) -> None:
+        """End the kernel and take the notebook away; when that cannot be done, the page as well."""
+        from playwright.sync_api import Error
+
+        try:
+            theme = "jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
+            self._page.evaluate(f"async () => {{ await orchkitTest.leave(); await {theme}; }}")
+        except Error:
+            self.close()
+
+    def close(self) -> None:
+        """Close the page."""
+        if self._page is not None:
+            self._page.context.close()
+            self._page = None
+
+
+@pytest.fixture(scope="session")
+def desk(browser: Any, lab: Lab) -> Iterator[Desk]:
+    """The page in which notebooks are opened."""
+    desk = Desk(browser, lab)
+    yield desk
+    desk.close()
 
 
 class Notebook:
     """A notebook open in the page."""
 
-    def __init__(self, page: Any, lab: Lab, name: str, cells: list[str]) -> None:
-        self.page, self.path = page, lab.root / f"{name}.ipynb"
-        self._url = f"{lab.url}/doc/tree/{name}.ipynb?token={lab.token}"
-        self.path.write_text(json.dumps(_document(cells)), encoding="utf-8")
-        self.open()
-
-    def open(self) -> None:
-        """Load the page and wait for the notebook and its kernel."""
-        self.page.goto(self._url)
-        self._await_ready()
+    def __init__(self, desk: Desk, path: Path) -> None:
+        self.path, self._desk = path, desk
+        self.page = desk.open(path.name)
 
     def reload(self) -> None:
         """Load the page anew."""
-        self.page.reload()
-        self._await_ready()
-
-    def _await_ready(self) -> None:
-        self.page.wait_for_function("() => window.jupyterapp && window.orchkitTest.ready")
+        self._desk.load(self.path.name)
 
     def run(self, index: int, *, wait: bool = True) -> None:
         """Run a cell; and wait for its end, unless it is to be looked at meanwhile."""
@@ -231,10 +296,6 @@ class Notebook:
             for node in one["nodes"]
         ]
 
-    def shut_down(self) -> None:
-        """End the kernel."""
-        self.page.evaluate("async () => { await orchkitTest.panel.sessionContext.shutdown(); }")
-
 
 def _document(cells: list[str]) -> dict[str, Any]:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -256,16 +317,24 @@ def _document(cells: list[str]) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="session")
+def opened(desk: Desk, lab: Lab) -> Callable[..., Any]:
+    """Opens a notebook with a kernel of its own: ``with opened(name, cell, cell, …) as book``."""
+
+    @contextmanager
+    def open_notebook(name: str, *cells: str) -> Iterator[Notebook]:
+        path = lab.root / f"{name}.ipynb"
+        path.write_text(json.dumps(_document(list(cells))), encoding="utf-8")
+        yield Notebook(desk, path)
+        desk.clear()
+        assert _ours(desk.wrong) == []
+
+    return open_notebook
+
+
 @pytest.fixture
-def notebook(page: Any, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
-    """``notebook(cell, cell, …)`` opens a notebook with these cells, in a kernel of its own."""
-    opened: list[Notebook] = []
-
-    def open_notebook(*cells: str) -> Notebook:
-        found = Notebook(page, lab, request.node.name.replace("[", "_").replace("]", ""), list(cells))
-        opened.append(found)
-        return found
-
-    yield open_notebook
-    for found in opened:
-        found.shut_down()
+def notebook(opened: Callable[..., Any], request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
+    """``notebook(cell, cell, …)`` opens a notebook with these cells; one for each test."""
+    with ExitStack() as stack:
+        name = request.node.name.replace("[", "_").replace("]", "")
+        yield lambda *cells: stack.enter_context(opened(name, *cells))

@@ -207,8 +207,8 @@ def test_a_run_that_a_cell_waits_for_is_cancelled_by_an_interrupt(notebook: Call
 
 
 def test_a_page_that_is_loaded_anew_shows_the_run_on(notebook: Callable[..., Any], lab: Any) -> None:
-    """The widget asks for all of it; when the run ends the new page sees its card."""
-    book = notebook(setup(), "handle = kit.start(flow)\nhandle")
+    """The widget asks for all of it; when the run ends its card is what the notebook keeps."""
+    book = notebook(setup(0.1), "handle = kit.start(flow)\nhandle")
     book.run(0)
     book.run(1)
     book.output(1).locator(".doing", has_text="part 4 of 4").wait_for()
@@ -220,3 +220,23 @@ def test_a_page_that_is_loaded_anew_shows_the_run_on(notebook: Callable[..., Any
     for name in ("fetched", "closed"):
         (lab.root / name).touch()
     book.output(1).locator("img[alt*=success]").wait_for()
+    (saved,) = book.outputs(1)
+    assert set(saved["data"]) == {"text/plain", "text/html"}
+    book.restart()
+    book.reload()
+    book.output(1).locator("img[alt*=success]").wait_for()
+    book.shot("monitor_loaded_anew", book.output(1))
+
+
+def test_a_run_whose_kernel_ends_leaves_word(notebook: Callable[..., Any]) -> None:
+    """Nobody is left to show it: the notebook keeps where it is on record, and no broken widget."""
+    book = notebook(setup(), "handle = kit.start(flow)\nhandle")
+    book.run(0)
+    book.run(1)
+    book.output(1).locator(".doing", has_text="part 4 of 4").wait_for()
+    book.restart()
+    book.output(1).get_by_text("The kernel that ran it has ended").wait_for()
+    (saved,) = book.outputs(1)
+    assert set(saved["data"]) == {"text/plain", "text/html"}
+    assert "cut off" in "".join(saved["data"]["text/html"])
+    book.shot("monitor_kernel_ended", book.output(1))

@@ -1,4 +1,4 @@
-"""The player in JupyterLab: led by the keyboard, in light and dark, there without a kernel."""
+"""The player in JupyterLab: led by the keyboard, in light and dark."""
 
 from __future__ import annotations
 
@@ -56,20 +56,3 @@ def test_a_run_is_walked_through_by_keyboard(notebook: Callable[..., Any]) -> No
     book.shot("player_dark", book.output(1))
     assert book.barriers(".orchkit-player") == []
     assert book.page.locator(".jp-Notebook .jp-Cell").count() == cells  # d d deletes one
-
-
-def test_a_replay_outlives_its_kernel(notebook: Callable[..., Any]) -> None:
-    """After a restart and a reload the saved notebook plays on, without the cell being run again."""
-    book = notebook(SETUP, "result.run.replay()")
-    book.run(0)
-    book.run(1)
-    book.output(1).locator(".player").wait_for()
-    book.save()
-    book.restart()
-    book.reload()
-    player = book.output(1).locator(".player")
-    player.wait_for()
-    player.focus()
-    book.page.keyboard.press("End")
-    player.locator(".caption", has_text="Loading failed").wait_for()
-    book.shot("player_reloaded", book.output(1))

@@ -1,8 +1,8 @@
-"""Comparison, timeline and tables in JupyterLab: light and dark, by keyboard, and after a restart."""
+"""Comparison, timeline, tables and player in JupyterLab: light and dark, by keyboard, after a restart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,16 +30,16 @@ flow = (kit.workflow("letter")
     .build())
 a, b = (kit.run(flow, context={"months": months}) for months in (1, 3))
 """
-SHOW = ("kit.compare(a, b)", "b.run.timeline()", "b.run.decision_table()", "%orchkit runs")
+SHOW = ("kit.compare(a, b)", "b.run.timeline()", "b.run.decision_table()", "%orchkit runs", "b.run.replay()")
 
 
-@pytest.fixture
-def shown(notebook: Callable[..., Any]) -> Any:
-    """A notebook in which two runs of a letter were made, and are shown in four ways."""
-    book = notebook(SETUP, DECIDE, WRITE, RUN, *SHOW)
-    for index in range(4 + len(SHOW)):
-        book.run(index)
-    return book
+@pytest.fixture(scope="module")
+def shown(opened: Callable[..., Any]) -> Iterator[Any]:
+    """A notebook in which two runs of a letter were made, and are shown in several ways."""
+    with opened("views", SETUP, DECIDE, WRITE, RUN, *SHOW) as book:
+        for index in range(4 + len(SHOW)):
+            book.run(index)
+        yield book
 
 
 def test_all_of_it_is_shown_in_both_themes(shown: Any) -> None:
@@ -74,7 +74,7 @@ def test_a_table_is_searched_by_keyboard(shown: Any) -> None:
 
 
 def test_a_saved_notebook_still_shows_it(shown: Any) -> None:
-    """After a restart and a reload everything is there, and the table can still be searched."""
+    """After a restart and a reload all is there without a cell being run; tables are searched, runs replayed."""
     shown.output(6).get_by_role("searchbox").wait_for()
     shown.save()
     shown.restart()
@@ -85,3 +85,8 @@ def test_a_saved_notebook_still_shows_it(shown: Any) -> None:
     field = decisions.get_by_role("searchbox")
     field.fill("tone")
     assert decisions.locator("tbody tr:visible").count() == 1
+    player = shown.output(8).locator(".player")
+    player.focus()
+    shown.page.keyboard.press("End")
+    player.locator(".caption", has_text="letter succeeded").wait_for()
+    shown.shot("player_reloaded", shown.output(8))

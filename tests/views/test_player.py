@@ -247,7 +247,7 @@ def test_the_widget_shares_its_position(run: Run) -> None:
     widget.observe(lambda change: seen.append(change["new"]), "position")
     widget.position = 5
     assert (json.loads(widget.film), seen) == (run.replay().film, [5])
-    assert "export default { render };" in widget._esm
+    assert "export default { render: $widget.render };" in widget._esm
     sent: list[Any] = []
     widget.send = sent.append
     widget.add([{"seq": 99}], ["1"], status="failed")
