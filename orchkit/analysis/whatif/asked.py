@@ -23,7 +23,7 @@ _PARTS: Final[Mapping[type, str]] = {
     BreakerPolicy: "breaker",
     HedgePolicy: "hedge",
 }
-_UNTOLD: Final = ("bulkhead", "rate_limit", "faults")
+UNTOLD: Final = ("bulkhead", "rate_limit", "faults")
 
 
 def as_policy(value: Any, where: str = "policy") -> ReliabilityPolicy:
@@ -46,7 +46,7 @@ def as_policy(value: Any, where: str = "policy") -> ReliabilityPolicy:
     except ValidationError as error:
         problems = [Problem(".".join(map(str, one["loc"])) or where, one["msg"]) for one in error.errors()]
         raise ParameterError(where, problems) from error
-    untold = [name for name in _UNTOLD if getattr(policy, name) is not None]
+    untold = [name for name in UNTOLD if getattr(policy, name) is not None]
     if untold:
         hint = f"leave it out: policy.but({', '.join(f'{name}=None' for name in untold)})"
         cause = "what it would do depends on more than is on record"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from orchkit.analysis.frames import Columns
 from orchkit.analysis.retries.grouping import grouping
 from orchkit.analysis.retries.source import TIMES, Selection, Source, ask, store_of
+from orchkit.model.policy import READERS, ReliabilityPolicy
 from orchkit.model.retry import RetryPolicy
 from orchkit.store import codec
 
@@ -73,8 +75,8 @@ class Case:
     waits: list[Wait] = field(default_factory=list)
     rejections: list[int] = field(default_factory=list)
     """When a breaker, a bulkhead or a rate limit kept it from making a call."""
-    retry: RetryPolicy | None = None
-    """The retry policy that was around it, if that is on record."""
+    policy: ReliabilityPolicy | None = None
+    """What was around it, if that is on record."""
     queued: bool = False
     """Whether its calls may have had to wait for their turn."""
 
@@ -82,6 +84,11 @@ class Case:
     def key(self) -> CaseKey:
         """What it is known by."""
         return self.run_id, self.step_id
+
+    @property
+    def retry(self) -> RetryPolicy | None:
+        """The retry policy that was around it, if that is on record."""
+        return None if self.policy is None else self.policy.retry
 
     @property
     def last(self) -> Attempt | None:
@@ -285,17 +292,18 @@ def _add_policies(cases: dict[CaseKey, Case], policies: list[tuple[str, str, dic
         known = by_step.get((case.run_id, case.step_id.partition("[")[0]))
         known = known or by_operation.get((case.run_id, case.tool.rpartition(".")[2]))
         if known is not None:
-            case.retry = _policy(codec.dumps(known.get("retry")))
+            case.policy = _policy(codec.dumps({name: known.get(name) for name in READERS}))
             case.queued = "bulkhead" in known or "rate_limit" in known
 
 
 @lru_cache(maxsize=1_000)
-def _policy(text: str) -> RetryPolicy | None:
-    fields = codec.loads(text)
-    try:
-        return RetryPolicy.model_validate(fields) if fields is not None else None
-    except ValidationError:  # of another version: as if it were not on record
-        return None
+def _policy(text: str) -> ReliabilityPolicy:
+    """What is left out is of another version: as if it were not on record."""
+    parts: dict[str, Any] = {}
+    for name, fields in codec.loads(text).items():
+        with suppress(ValidationError):
+            parts[name] = READERS[name](fields)
+    return ReliabilityPolicy.model_construct(**parts)
 
 
 # --- surroundings --------------------------------------------------------------------------

@@ -309,7 +309,9 @@ class Replaying:
         return [replace(failed, reopens_in=one) for one in (found if self.strict else found[:1])]
 
     def _over(self, going: Going, at: float) -> None:
-        going.settle(going.known(FAILED, at), at)
+        # Who fails at the very moment at which its run ends may not have been heard any more.
+        tied = going.case.status == "cancelled" and abs(at - going.case.cut) <= TIE
+        going.settle(going.known(FAILED | CANCELLED if tied else FAILED, at), at)
         self._depart_if_other(going, at)
 
     def _bucket(self, going: Going, failed: Failed) -> Tokens | None:

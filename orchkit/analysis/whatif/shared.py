@@ -110,7 +110,8 @@ class Shared:
         """Cases that were never begun may begin from now on, and make any number of calls."""
         if self._lost is None:
             self._lost = since
-            for one in (*self.guards.values(), *self.tokens.values()):
+            known: list[Guarded | Tokens] = [*self.guards.values(), *self.tokens.values()]
+            for one in known:
                 self._tell(one)
 
     def _tell(self, one: Guarded | Tokens) -> None:
