@@ -319,7 +319,7 @@ def _document(cells: list[str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def opened(desk: Desk, lab: Lab) -> Callable[..., Any]:
-    """Opens a notebook with a kernel of its own: ``with opened(name, cell, cell, …) as book``."""
+    """Opens a notebook with a kernel of its own, and takes it away: a context manager of name and cells."""
 
     @contextmanager
     def open_notebook(name: str, *cells: str) -> Iterator[Notebook]:

@@ -74,7 +74,7 @@ def test_a_table_is_searched_by_keyboard(shown: Any) -> None:
 
 
 def test_a_saved_notebook_still_shows_it(shown: Any) -> None:
-    """After a restart and a reload all is there without a cell being run; tables are searched, runs replayed."""
+    """After a restart and a reload all is there, no cell was run; tables are searched, runs replayed."""
     shown.output(6).get_by_role("searchbox").wait_for()
     shown.save()
     shown.restart()
