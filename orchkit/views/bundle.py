@@ -20,6 +20,7 @@ from orchkit.views import (
     runcards,
     simulationcards,
     verifycards,
+    whatifcards,
     workflowcards,
 )
 from orchkit.views.comparison import Comparison
@@ -47,6 +48,8 @@ _DRAWERS_BY_NAMES: tuple[tuple[tuple[str, ...], Draw], ...] = (
     (("run_id", "checked", "mismatches", "skipped"), verifycards.of_verification),
     (("watch", "status", "overall", "check_now"), healthcards.of_monitor),
     (("kit", "seed", "summary", "frame"), simulationcards.of_simulation),
+    (("policy", "assumed", "estimate", "summary"), whatifcards.of_replay),
+    (("policy", "reasons", "split_at", "table"), whatifcards.of_suggestion),
     (("running", "url", "routes", "standing"), gatewaycards.of_gateway),
 )
 

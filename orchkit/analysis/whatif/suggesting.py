@@ -150,8 +150,9 @@ def _split(one: Question, held_out: float) -> tuple[Question, Question]:
     late = [case for case in cases if begins[case.root] >= moment_of_split]
     if min(len(early), len(late)) < FEWEST:
         cause = f"{len(early):,} to learn from and {len(late):,} to report on, {FEWEST} of each are needed"
-        least = math.ceil(FEWEST / min(held_out, 1 - held_out))
-        hint = f"{least:,} cases are enough" if len(cases) < least else "choose another held_out"
+        least = math.ceil(round(FEWEST / min(held_out, 1 - held_out), 6))
+        enough = len(cases) >= 2 * FEWEST
+        hint = "held_out=0.5 may leave enough" if enough else f"{least:,} cases are enough"
         raise ParameterError("suggest", [Problem("cases", cause, hint)])
     return (
         replace(one, record=replace(one.record, cases=early)),
