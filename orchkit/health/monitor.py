@@ -32,7 +32,7 @@ from orchkit.health.recording import Recorder
 from orchkit.health.service import Target, services_of
 from orchkit.health.watch import Parts, Watch
 from orchkit.ids import new_id
-from orchkit.model.display import Displayable
+from orchkit.model.display import Displayable, view_of
 from orchkit.model.health import BY_GRAVITY, ServiceHealth, Status, overall
 from orchkit.model.span import seconds_in
 from orchkit.reliability.guards import Breakers
@@ -314,6 +314,12 @@ class HealthMonitor(Displayable):
         with suppress(StoreError):
             self._recorder.flush()
         self._workers.release()
+
+    def _ipython_display_(self) -> None:
+        try:
+            view_of("health", self)._ipython_display_()
+        except Exception as error:
+            raise NotImplementedError from error  # IPython goes on with what never fails
 
     def __repr__(self) -> str:
         many = len(self)

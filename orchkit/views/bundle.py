@@ -24,6 +24,7 @@ from orchkit.views import (
     workflowcards,
 )
 from orchkit.views.comparison import Comparison
+from orchkit.views.healthview import HealthView, Watching
 from orchkit.views.monitor import Monitor, Watched
 from orchkit.views.run import Run
 from orchkit.views.runs import Runs
@@ -68,6 +69,11 @@ def bundle(obj: object) -> dict[str, str]:
     if callable(getattr(obj, "frame", None)):
         return workflowcards.of_frame(obj)
     return {}
+
+
+def health(monitor: Watching) -> HealthView:
+    """The card of watched services, as it changes."""
+    return HealthView(monitor)
 
 
 def monitor(handle: Watched) -> Monitor:

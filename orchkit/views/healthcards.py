@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from orchkit.analysis.words import duration, plural
+from orchkit.analysis.words import duration, plural, shorten
 from orchkit.model.health import ServiceHealth, overall
 from orchkit.views.cards import Cell, Html, card, code, html, moment, muted, note, preview, status_chip, table
 from orchkit.views.sparkline import sparkline
@@ -19,12 +19,14 @@ LOOKS: Final = {
 }
 """As which status of a run a service looks."""
 _CIRCUITS: Final = {
-    "closed": "● closed",
-    "open": "■ open",
-    "half_open": "◐ half open",
-    "forced_open": "■ forced open",
-    "disabled": "○ disabled",
+    "closed": "●\u00a0closed",
+    "open": "■\u00a0open",
+    "half_open": "◐\u00a0half\u00a0open",
+    "forced_open": "■\u00a0forced\u00a0open",
+    "disabled": "○\u00a0disabled",
 }
+_NAME_WIDTH: Final = 215
+"""Pixels, at least: a local URL on one line."""
 _COLUMNS: Final = ("", "service", "last checks", "uptime", "took", "last check", "circuit", "remarks")
 
 
@@ -84,15 +86,17 @@ def _row(service: ServiceHealth) -> list[Cell]:
         sparkline(service.looks),
         _uptime(service),
         _took(service),
-        moment(service.last_check),
+        _when(service),
         _CIRCUITS.get(service.circuit_state, service.circuit_state),
         _remarks(service),
     ]
 
 
 def _named(service: ServiceHealth) -> Html:
-    name = f'<span style="font-weight:600">{html(service.name)}</span>'
-    return Html(name if service.url is None else f"{name}<br>{code(service.url, 80)}")
+    short = html(shorten(service.name, 60))
+    name = f'<span style="font-weight:600;overflow-wrap:anywhere">{short}</span>'
+    url = "" if service.url is None else f"<br>{code(service.url, 80)}"
+    return Html(f'<div style="min-width:{_NAME_WIDTH}px">{name}{url}</div>')
 
 
 def _uptime(service: ServiceHealth) -> str:
@@ -107,9 +111,14 @@ def _took(service: ServiceHealth) -> str:
     return "" if service.response_time_ms is None else duration(service.response_time_ms)
 
 
+def _when(service: ServiceHealth) -> Html:
+    day, _, time = moment(service.last_check).partition(" ")
+    return Html(f'<span style="display:inline-block;white-space:nowrap">{html(day)}<br>{html(time)}</span>')
+
+
 def _remarks(service: ServiceHealth) -> str:
     row = service.consecutive_failures
-    return "; ".join(
+    return " · ".join(
         filter(None, (service.error, f"{row} failures in a row" if row > 1 else None, service.note))
     )
 
@@ -118,7 +127,7 @@ def _legend() -> Html:
     words: Iterable[str] = (
         "full bar: healthy",
         "hollow bar: degraded",
-        "cross: unhealthy",
+        "broken bar: unhealthy",
         "dot: not performed",
         "height: response time (logarithmic)",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import warnings
@@ -21,6 +20,7 @@ from orchkit.views import kitcards, runcards
 from orchkit.views.board import Board, Controlled, board_of
 from orchkit.views.cards import Cell, card, code, muted, status_chip
 from orchkit.views.dag import Dag
+from orchkit.views.following import SLOWEST_S, display, follow, has_widgets
 from orchkit.views.livedag import LiveDag
 from orchkit.views.monitorwidget import make_widget
 from orchkit.views.picture import diagram_of
@@ -29,9 +29,6 @@ from orchkit.views.statecard import run_card
 
 TICK_S = 0.15
 """Seconds between two looks: seven messages a second at most."""
-_SLOWEST_S = 1.0
-_SHARE = 4
-"""Looking takes at most one part in so many of the time."""
 
 
 class Watched(Controlled, Protocol):
@@ -101,7 +98,7 @@ class Monitor:
             stop = threading.Event()
             self._ending = weakref.finalize(self, _end, self._listen(), stop, self._wake)
             arguments = (weakref.ref(self), stop, self._wake)
-            threading.Thread(target=_follow, args=arguments, name="orchkit-monitor", daemon=True).start()
+            threading.Thread(target=follow, args=arguments, name="orchkit-monitor", daemon=True).start()
 
     def _listen(self) -> Callable[[], None]:
         live = self._live  # not of self: what listens must not keep the monitor
@@ -176,7 +173,7 @@ class Monitor:
     def pause_s(self) -> float:
         """Seconds between two looks: more where perhaps nobody looks, or is kept from saying so."""
         shown_s = time.monotonic() - self._begun
-        return TICK_S if self._greeted else min(_SLOWEST_S, max(TICK_S, shown_s / 10))
+        return TICK_S if self._greeted else min(SLOWEST_S, max(TICK_S, shown_s / 10))
 
     def snapshot(self) -> dict[str, Any]:
         """All that is shown, for a page that has just been opened; from any thread."""
@@ -210,13 +207,13 @@ class Monitor:
     # --- being shown -----------------------------------------------------------------------
 
     def _ipython_display_(self) -> None:
-        if self._handle.done or not _has_widgets():
-            _display(self._repr_mimebundle_(), new_id("view"))
+        if self._handle.done or not has_widgets():
+            display(self._repr_mimebundle_(), new_id("view"))
             return
         if self.widget is None:
             self.widget = make_widget(self)
         self._display_id = self._display_id or new_id("view")
-        _display(self.widget._repr_mimebundle_()[0] | self._repr_mimebundle_(), self._display_id)
+        display(self.widget._repr_mimebundle_()[0] | self._repr_mimebundle_(), self._display_id)
         self.start()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -250,7 +247,7 @@ class Monitor:
             self._dag = None
             self.widget.send({"all": True, **self.snapshot()})
         if self._display_id is not None:
-            _display(final, self._display_id, update=True)
+            display(final, self._display_id, update=True)
         self._stop()
 
     def _final(self) -> dict[str, str]:
@@ -264,7 +261,7 @@ class Monitor:
             return kitcards.of_handle(self._handle)
         return {"text/html": run_card(facts, Dag(diagram_of(None, facts.state, known=facts.known)))}
 
-    def _give_up(self, error: Exception) -> None:
+    def give_up(self, error: Exception) -> None:
         """What shows a run must not fail it; that a store is closed meanwhile is no failure at all."""
         self._stop()
         if not self._handle.store.closed:
@@ -284,28 +281,6 @@ class Monitor:
 
     def __repr__(self) -> str:
         return f"<Monitor of {self._handle.run_id}: {self._handle.status}>"
-
-
-def _follow(reference: weakref.ref[Monitor], stop: threading.Event, wake: threading.Event) -> None:
-    """Look now and again, as long as there is somebody to look for."""
-    pause = 0.0
-    while True:
-        wake.wait(pause)
-        monitor = reference()
-        if monitor is None or stop.is_set():
-            return
-        wake.clear()
-        began = time.monotonic()
-        try:
-            if not monitor.look():
-                monitor.freeze()
-                return
-        except Exception as error:
-            monitor._give_up(error)
-            return
-        effort_s = time.monotonic() - began
-        pause = max(monitor.pause_s, min(_SLOWEST_S, _SHARE * effort_s))
-        del monitor
 
 
 def _end(unsubscribe: Callable[[], None], stop: threading.Event, wake: threading.Event) -> None:
@@ -339,20 +314,3 @@ def _obey(handle: Watched, order: Any) -> str | None:
         return f"unknown order {do!r}"
     actions[do]()
     return None
-
-
-# --- the notebook --------------------------------------------------------------------------
-
-
-def _has_widgets() -> bool:
-    """Whether a kernel runs this, and somebody may look at it."""
-    notebook = sys.modules.get("IPython")
-    shell = notebook.get_ipython() if notebook is not None else None
-    return getattr(shell, "kernel", None) is not None
-
-
-def _display(bundle: Mapping[str, Any], display_id: str, *, update: bool = False) -> None:
-    from IPython.display import display
-
-    show: Callable[..., Any] = display
-    show(dict(bundle), raw=True, display_id=display_id, update=update)

@@ -20,9 +20,12 @@ class Source(Protocol):
         ...
 
 
-def make_widget(source: Source) -> Any:
-    """An anywidget that shows what ``source`` has, and keeps it alive until it is closed."""
-    widget = _widget_class()(start=source.snapshot())
+def make_widget(source: Source, name: str = "monitor", styles: tuple[str, ...] = ("monitor.css",)) -> Any:
+    """An anywidget that shows what ``source`` has, and keeps it alive until it is closed.
+
+    It is drawn by the module ``static/NAME.js`` with these style sheets.
+    """
+    widget = _widget_class(name, styles)(start=source.snapshot())
     widget.source = source
     widget.on_msg(_on_message)
     return widget
@@ -38,12 +41,12 @@ def _snapshot(value: Any, widget: Any) -> Any:
 
 
 @cache
-def _widget_class() -> Any:
+def _widget_class(name: str, styles: tuple[str, ...]) -> Any:
     import anywidget
     import traitlets
 
     class MonitorWidget(anywidget.AnyWidget):
-        _esm = module("monitor", "monitor.css")
+        _esm = module(name, *styles)
         start = traitlets.Dict().tag(sync=True, to_json=_snapshot)
         source: Any = None
 

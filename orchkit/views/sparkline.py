@@ -13,8 +13,8 @@ from orchkit.views.cards import Html, html
 from orchkit.views.marks import number
 from orchkit.views.palette import LINE, STATUS
 
-PLACES = 60
-_STEP, _BAR, _HIGH = 4.0, 3.0, 26.0
+PLACES = 48
+_STEP, _BAR, _HIGH = 5.0, 4.0, 28.0
 _WIDE = PLACES * _STEP
 _LEAST = 3.0
 _LOW_MS = 1.0
@@ -35,8 +35,8 @@ def sparkline(looks: Sequence[HealthLook]) -> Html:
 def svg_of(looks: Sequence[HealthLook]) -> str:
     """The SVG. Colours stand out on light and on dark; what differs in colour differs in form, too.
 
-    Healthy: a full bar. Degraded: a hollow one. Unhealthy: a cross over the whole height. Not performed: a
-    dot on the line. Heights grow with the logarithm of the response time, between 1 ms and the longest one.
+    Healthy: a full bar. Degraded: a hollow one. Unhealthy: a broken one over the whole height. Not performed:
+    a dot on the line. Heights grow with the logarithm of the response time, between 1 ms and the longest one.
     """
     longest = max((look.response_time_ms or 0.0 for look in looks), default=0.0)
     start = PLACES - len(looks)
@@ -50,25 +50,24 @@ def svg_of(looks: Sequence[HealthLook]) -> str:
 
 
 def _mark(look: HealthLook, x: float, longest: float) -> str:
-    left, right, foot = x + 0.5, x + 0.5 + _BAR, _HIGH - 1.0
+    left, foot = x + 0.5, _HIGH - 1.0
     if look.status is None:
-        return f'<circle cx="{number(x + 2)}" cy="{number(foot - 3)}" r="1.1" fill="{LINE}"/>'
+        return f'<circle cx="{number(left + _BAR / 2)}" cy="{number(foot - 3)}" r="1.3" fill="{LINE}"/>'
     if look.status == "unhealthy":
-        top = foot - 9
-        cross = f"M{number(left)} {number(top)}L{number(right)} {number(top + 4)}"
-        cross += f"M{number(right)} {number(top)}L{number(left)} {number(top + 4)}"
-        stem = f"M{number(x + 2)} {number(top + 5)}V{number(foot)}"
-        return f'<path d="{cross}{stem}" stroke="{_FAILED}" stroke-width="1.4" fill="none"/>'
-    high = _height(look.response_time_ms, longest)
+        middle = foot / 2
+        return _bar(left, 1.0, middle - 2.5, _FAILED) + _bar(left, middle + 1.5, foot, _FAILED)
+    top = foot - _height(look.response_time_ms, longest)
     if look.status == "degraded":
-        return (
-            f'<rect x="{number(left + 0.5)}" y="{number(foot - high + 0.5)}" width="{number(_BAR - 1)}" '
-            f'height="{number(high - 0.5)}" fill="none" stroke="{_DEGRADED}" stroke-width="1.2"/>'
+        outline = (
+            f"M{number(left + 0.5)} {number(foot)}V{number(top + 0.5)}h{number(_BAR - 1)}V{number(foot)}"
         )
-    return (
-        f'<rect x="{number(left)}" y="{number(foot - high)}" width="{number(_BAR)}" height="{number(high)}" '
-        f'fill="{_HEALTHY}"/>'
-    )
+        return f'<path d="{outline}" fill="none" stroke="{_DEGRADED}"/>'
+    return _bar(left, top, foot, _HEALTHY)
+
+
+def _bar(left: float, top: float, foot: float, colour: str) -> str:
+    outline = f"M{number(left)} {number(top)}h{number(_BAR)}V{number(foot)}h-{number(_BAR)}z"
+    return f'<path d="{outline}" fill="{colour}"/>'
 
 
 def _height(ms: float | None, longest: float) -> float:

@@ -5,7 +5,7 @@ const VIEW = "application/vnd.jupyter.widget-view+json";
 const OVER = new Set(["restarting", "autorestarting", "terminating", "dead"]);
 
 /** Put HTML in the place of the views of a widget, in the notebook of the page; in how many places it was. */
-export function keep(manager, id, html, text) {
+function keep(manager, id, html, text) {
   let places = 0;
   try {
     for (const outputs of outputsOf(manager.context.model)) {
@@ -30,9 +30,27 @@ function* outputsOf(notebook) {
 }
 
 /** `tell()` is called when the kernel of a page ends; returns how to listen no more. */
-export function whenKernelEnds(manager, tell) {
+function whenKernelEnds(manager, tell) {
   const changed = manager?.kernel?.statusChanged;
   const listen = (_, status) => { if (OVER.has(status)) tell(); };
   changed?.connect(listen);
   return () => changed?.disconnect(listen);
+}
+
+/** Once for the widget, whether it is in view or not: at its end the notebook gets
+ *  what it is to keep. */
+export function keepAtItsEnd(model) {
+  let known = {};
+  const leave = (html) => { if (known.model && html) keep(model.widget_manager, known.model, html, known.text ?? ""); };
+  const take = (news) => {
+    if (news?.all) known = news;
+    if (news?.board?.final !== undefined) leave(news.board.final);
+  };
+  const forget = whenKernelEnds(model.widget_manager, () => leave(known.left));
+  model.on("msg:custom", take);
+  take({ ...model.get("start"), all: true });
+  return () => {
+    model.off("msg:custom", take);
+    forget();
+  };
 }

@@ -2,7 +2,7 @@
 // Python folds the record and sends what has changed; here it is only shown.
 
 import { chip, duration, h, sign, statusClass } from "./elements.js";
-import { keep, whenKernelEnds } from "./keep.js";
+import { keepAtItsEnd } from "./keep.js";
 import { CSS } from "./style.js";
 import { followTheme } from "./theme.js";
 
@@ -348,21 +348,8 @@ function parsed(text) {
   return found.localName === "svg" ? document.importNode(found, true) : null;
 }
 
-/** Once for the widget, whether it is in view or not: at its end the notebook gets what it is to keep. */
 export function initialize({ model }) {
-  let known = {};
-  const leave = (html) => { if (known.model && html) keep(model.widget_manager, known.model, html, known.text ?? ""); };
-  const take = (news) => {
-    if (news?.all) known = news;
-    if (news?.board?.final !== undefined) leave(news.board.final);
-  };
-  const forget = whenKernelEnds(model.widget_manager, () => leave(known.left));
-  model.on("msg:custom", take);
-  take({ ...model.get("start"), all: true });
-  return () => {
-    model.off("msg:custom", take);
-    forget();
-  };
+  return keepAtItsEnd(model);
 }
 
 export function render({ model, el }) {
