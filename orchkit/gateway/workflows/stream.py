@@ -76,41 +76,43 @@ class EventStreams:
         What does not fit into the buffer of a slow client is read from the record when it is there again, so
         that it misses nothing and nobody waits for it.
         """
-        place = _Place(after)
         with self._commits.follow(lambda row: row[3] == run_id, self._settings.stream_buffer) as follower:
             yield _RECONNECT
-            while not follower.closed:
-                try:
-                    standing, rows = await asyncio.to_thread(self._records.look, run_id, place.seq, _PAGE)
-                except OrchkitError:
-                    return  # the store was closed, or the run removed: who asks again is told
-                if text := place.told(rows):
+            # The store was closed, or the run removed: who asks again is told.
+            with suppress(OrchkitError):
+                async for text in self._followed(run_id, _Place(after), follower):
                     yield text
-                if len(rows) == _PAGE:
-                    continue
-                if standing.over:
-                    if standing.cut_off:
-                        yield _CUT_OFF
-                    return
-                async for text in self._live(follower, place, ours=standing.ours):
-                    yield text
-            yield _LEAVING
+            if follower.closed:
+                yield _LEAVING
+
+    async def _followed(self, run_id: str, place: _Place, follower: Follower) -> AsyncIterator[bytes]:
+        """From the record and as it comes, in turn, until the run is over."""
+        while not follower.closed:
+            standing, rows = await asyncio.to_thread(self._records.look, run_id, place.seq, _PAGE)
+            if text := place.told(rows):
+                yield text
+            if len(rows) == _PAGE:
+                continue
+            if standing.over:
+                if standing.cut_off:
+                    yield _CUT_OFF
+                return
+            async for text in self._live(follower, place, ours=standing.ours):
+                yield text
 
     async def _live(self, follower: Follower, place: _Place, *, ours: bool) -> AsyncIterator[bytes]:
         """What is committed in this process; ends when the record is to be read (again)."""
-        time = asyncio.get_running_loop().time
         heartbeat = self._settings.heartbeat_s
-        quiet_since = time()
         while not follower.closed:
             rows = await follower.next(min(self._settings.poll_s, heartbeat))
             if rows is None:
                 return
             if text := place.told(rows):
                 yield text
-                quiet_since = time()
             if any(row[2] == ev.RUN_FINISHED for row in rows):
                 return
-            if time() - quiet_since >= heartbeat:
+            if place.quiet_s >= heartbeat:
+                place.heard()
                 yield _HEARTBEAT
                 return  # and look whether somebody still works on it
             if not ours:
@@ -144,6 +146,17 @@ class _Place:
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
+        self._time = asyncio.get_running_loop().time
+        self.heard()
+
+    def heard(self) -> None:
+        """Something is being sent to it."""
+        self._quiet_since = self._time()
+
+    @property
+    def quiet_s(self) -> float:
+        """For so many seconds nothing was."""
+        return self._time() - self._quiet_since
 
     def told(self, rows: Iterable[StoredRow]) -> bytes:
         """The rows that it has not got yet, as text; it has them then."""
@@ -152,6 +165,8 @@ class _Place:
             if row[0] > self.seq:
                 found.append(told(row))
                 self.seq = row[0]
+        if found:
+            self.heard()
         return "".join(found).encode(errors="replace")
 
 
