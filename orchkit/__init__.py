@@ -61,7 +61,9 @@ if TYPE_CHECKING:
         WorkflowExecutionError,
         WorkflowValidationError,
     )
+    from orchkit.health.monitor import HealthMonitor
     from orchkit.kit import Kit, open
+    from orchkit.model.health import HealthResult, ServiceHealth
     from orchkit.model.idempotency import RequestStatus
     from orchkit.model.policy import (
         BreakerPolicy,
@@ -117,6 +119,8 @@ __all__ = [
     "FaultPolicy",
     "ForkedStoreError",
     "HedgePolicy",
+    "HealthMonitor",
+    "HealthResult",
     "Hook",
     "HookError",
     "HookManager",
@@ -150,6 +154,7 @@ __all__ = [
     "RunInProgressError",
     "Runs",
     "ServiceContainer",
+    "ServiceHealth",
     "SessionOrchestrator",
     "StepDefinition",
     "StepResult",
@@ -211,6 +216,8 @@ _EXPORTS: dict[str, str] = {
     "FaultPolicy": "orchkit.model.policy",
     "ForkedStoreError": "orchkit.errors",
     "HedgePolicy": "orchkit.model.policy",
+    "HealthMonitor": "orchkit.health.monitor",
+    "HealthResult": "orchkit.model.health",
     "Hook": "orchkit.engine.hooks",
     "HookError": "orchkit.errors",
     "HookManager": "orchkit.engine.hooks",
@@ -244,6 +251,7 @@ _EXPORTS: dict[str, str] = {
     "RunInProgressError": "orchkit.errors",
     "Runs": "orchkit.views.runs",
     "ServiceContainer": "orchkit.registry.services",
+    "ServiceHealth": "orchkit.model.health",
     "SessionOrchestrator": "orchkit.engine.sessions",
     "StepDefinition": "orchkit.model.workflow",
     "StepResult": "orchkit.model.result",

@@ -47,6 +47,7 @@ NAMES = {
         "WorkflowRequestPayload",
         "WorkflowResult",
     ],
+    "health": ["HealthMonitor", "HealthResult", "ServiceHealth"],
     "engine": [
         "BaseOrchestrator",
         "ChainExecutor",
