@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchkit.gateway.config import LimitSettings
-from orchkit.gateway.headers import CORRELATION, RawHeaders, correlation_id
+from orchkit.gateway.headers import CORRELATION, RawHeaders, correlation_id, is_host, values_of
 from orchkit.gateway.paths import fault_of, query_fault
 from orchkit.gateway.problems import HttpProblem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+_CLOSE = ((b"connection", b"close"),)
 
 
 class Gate:
@@ -59,5 +62,15 @@ class Gate:
         fault = fault_of(raw_path)
         if fault is not None:
             return HttpProblem("bad-path", fault)
-        fault = query_fault(query)
-        return None if fault is None else HttpProblem("bad-request", fault)
+        fault = query_fault(query) or _framing_fault(headers)
+        return None if fault is None else HttpProblem("bad-request", fault, headers=_CLOSE)
+
+
+def _framing_fault(headers: RawHeaders) -> str | None:
+    """Why nobody can be sure where a request ends, or for whom it is; None when it is clear."""
+    hosts = values_of(headers, b"host")
+    if len(hosts) > 1 or not all(map(is_host, hosts)):
+        return "Host is not one name"
+    if values_of(headers, b"transfer-encoding") and values_of(headers, b"content-length"):
+        return "with Transfer-Encoding there is no Content-Length"
+    return None

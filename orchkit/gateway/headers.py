@@ -16,6 +16,7 @@ Network = IPv4Network | IPv6Network
 
 CORRELATION: Final = b"x-correlation-id"
 REQUEST_ID: Final = b"x-request-id"
+_HOST: Final = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%\-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
 _ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=@~\-]{0,127}")
 
 HOP_BY_HOP: Final = frozenset(
@@ -54,6 +55,11 @@ _SET_BY_US: Final = frozenset(
 """Headers of a request that the gateway writes itself."""
 _OF_THE_SERVER: Final = frozenset({b"date", b"server", b"via", CORRELATION})
 """Headers of an answer that the server in front of the client writes itself."""
+
+
+def is_host(value: bytes) -> bool:
+    """Whether this can be the Host of a request: a name or an address, and perhaps a port."""
+    return _HOST.fullmatch(value) is not None
 
 
 def named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:

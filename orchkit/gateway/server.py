@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 START_S: Final = 30.0
-GRACE_S: Final = 3
+GRACE_S: Final = 2
 """Seconds that requests which are under way get when the server stops."""
 BACKLOG: Final = 2_048
 

@@ -43,7 +43,7 @@ class Background:
             "lifespan": "off",
             "ws": "none",
         }
-        self._server = uvicorn.Server(uvicorn.Config(app, **options, **settings))
+        self._server = uvicorn.Server(uvicorn.Config(app, **{**options, **settings}))
         self._server.config.timeout_graceful_shutdown = 1
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
