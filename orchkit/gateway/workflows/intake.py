@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -121,7 +121,7 @@ def _shaped(data: Any) -> tuple[WorkflowRequestPayload | None, Workflow | None, 
     try:
         payload = WorkflowRequestPayload.model_validate(data)
     except ValidationError as error:
-        problems += problems_of(error, data=data)
+        problems += [replace(problem, where="the request") for problem in problems_of(error, data=data)]
     definition = data.get(_DEFINITION) if isinstance(data, dict) else None
     if isinstance(definition, dict):
         try:

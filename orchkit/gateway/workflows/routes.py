@@ -60,10 +60,19 @@ _STREAM_EXAMPLE: Final = (
     'id: 421\nevent: step.finished\ndata: {"seq":421,"ts":1772357401250000,"kind":"step.finished",'
     f'"run_id":"{EXAMPLE_RUN}","step_id":"notify","attempt":null,"payload":{{"status":"success"}}}}\n\n'
 )
+_ONE_EVENT: Final = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "id": {"type": "string", "description": "Its place in the order of all events."},
+        "event": {"type": "string", "description": "Its kind, such as `step.finished`; or `cut_off`."},
+        "data": {"type": "string", "description": "The event as JSON."},
+    },
+}
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The events, each with its number as id and its kind as event name.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _STREAM_EXAMPLE}},
+        "content": {"text/event-stream": {"schema": _ONE_EVENT, "example": _STREAM_EXAMPLE}},
     },
     204: {"description": "The run is over, and everything has been sent."},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from orchkit.model.result import RunStatus, StepStatus
 
@@ -175,14 +175,15 @@ class ToolList(BaseModel):
 class StepShape(BaseModel):
     """One step of a definition."""
 
-    step_id: str = Field(examples=["notify"])
+    model_config = ConfigDict(extra="forbid")
+    step_id: str = Field(min_length=1, examples=["notify"])
     tool_name: str = Field(default="", description="A tool that `GET /tools` lists.", examples=["mail.send"])
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="Values, with references such as `${steps.create.casefile_id}`."
     )
     depends_on: list[str] = []
     when: str | None = Field(default=None, description="A condition; when it is false the step is skipped.")
-    timeout: float | str | dict[str, Any] | None = Field(default=None, description="Seconds, or a policy.")
+    timeout: float | dict[str, Any] | None = Field(default=None, description="Seconds, or a policy.")
     retry_policy: int | str | dict[str, Any] | None = Field(
         default=None, description="Attempts, or a policy."
     )
@@ -199,6 +200,7 @@ class StepShape(BaseModel):
 class DefinitionShape(BaseModel):
     """A workflow."""
 
+    model_config = ConfigDict(extra="forbid")
     name: str = Field(examples=["intake"])
     workflow_id: str | None = None
     description: str | None = None
@@ -212,6 +214,7 @@ class DefinitionShape(BaseModel):
 class DirectivesShape(BaseModel):
     """How the run is to be executed."""
 
+    model_config = ConfigDict(extra="forbid")
     execution_mode: Literal["normal", "dry_run"] = "normal"
     timeout: float | str | None = Field(default=None, description="Seconds for each operation.")
     durability: Literal["sync", "async", "exit"] | None = None
@@ -225,6 +228,7 @@ class DirectivesShape(BaseModel):
 class SubmissionShape(BaseModel):
     """A request to run a workflow (`WorkflowRequestPayload`)."""
 
+    model_config = ConfigDict(extra="forbid")
     workflow_definition: DefinitionShape
     context: dict[str, Any] = Field(default_factory=dict, description="What `${context.key}` refers to.")
     execution_directives: DirectivesShape | None = None
