@@ -134,6 +134,19 @@ OPEN = pd.DataFrame(
         "late_ms_at_most": [3e5, 0.0],
     }
 )
+COMPARED = pd.DataFrame(
+    {
+        "policy": ["on record", "two attempts", "five attempts", "costs $5 or $6", "no end"],
+        "cases": [2016] * 5,
+        "success_rate_low": [0.944, 0.942, 0.944, 0.897, 0.016],
+        "success_rate_high": [0.944, 0.942, 1.0, 1.0, 1.0],
+        "calls_low": [2340.0, 2223.0, 2453.0, 2137.0, 33.0],
+        "calls_high": [2340.0, 2223.0, 2566.0, 2430.0, float("inf")],
+        "on_bounds": [0, 0, 113, 207, 1984],
+        "success_rate_estimate": [0.944, 0.942, 0.976, 0.962, 0.971],
+        "calls_estimate": [2340.0, 2223.0, 2514.0, 2213.0, 2303.0],
+    }
+)
 PLOTS: Mapping[str, tuple[Plot, pd.DataFrame]] = {
     "success_rates": (plots.success_rates, RATES),
     "attempts_per_step": (plots.attempts_per_step, PER_STEP),
@@ -145,6 +158,7 @@ PLOTS: Mapping[str, tuple[Plot, pd.DataFrame]] = {
     "retry_storms": (plots.retry_storms, STORMS),
     "breaker_periods": (plots.breaker_periods, PERIODS),
     "breaker_open_time": (plots.breaker_open_time, OPEN),
+    "whatif": (plots.whatif, COMPARED),
 }
 every_plot = pytest.mark.parametrize(("plot", "table"), PLOTS.values(), ids=PLOTS.keys())
 
@@ -384,3 +398,40 @@ def test_many_windows_are_put_together() -> None:
     assert len(first) == 556
     assert sum(first) == sum(again) == minutes
     assert ax.get_ylabel() == "attempts per 9 min 00 s"
+
+
+def test_policies_are_marks_and_boxes_with_labels_on_the_right() -> None:
+    """Exact answers are marks alone; a box holds all that is possible, its mark is the estimate."""
+    ax = plots.whatif(COMPARED)
+    marks = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if len(line.get_xdata())]
+    assert [(x, round(y, 1)) for x, y in marks] == [
+        (2340, 94.4),
+        (2223, 94.2),
+        (2514, 97.6),
+        (2213, 96.2),
+        (2303, 97.1),
+    ]
+    boxes = [patch for patch in ax.patches if not patch.get_fill()]
+    corners = [(box.get_x(), round(box.get_y(), 1), box.get_width()) for box in boxes]
+    assert corners[:2] == [(2453, 94.4, 113), (2137, 89.7, 293)]
+    assert boxes[2].get_x() + boxes[2].get_width() > ax.get_xlim()[1]  # it has no end
+    named = [note for note in notes(ax) if note]
+    assert named == [
+        "two attempts",
+        "on record",
+        "costs $5 or $6 (207 on bounds)",
+        "no end (1,984 on bounds)",
+        "five attempts (113 on bounds)",
+    ]
+    bare = plots.whatif(COMPARED[[name for name in COMPARED if "estimate" not in name]])
+    assert len([line for line in bare.lines if len(line.get_xdata())]) == 2
+
+
+def test_many_policies_have_labels_apart() -> None:
+    """Twenty policies that come to the same can still be told by their labels."""
+    many = pd.concat([COMPARED.tail(4)] * 5).assign(policy=[f"policy {number}" for number in range(20)])
+    ax = plots.whatif(many)
+    ax.figure.canvas.draw()
+    boxes = sorted((text.get_window_extent() for text in ax.texts if text.get_text()), key=lambda one: one.y0)
+    assert len(boxes) == 20
+    assert all(below.y1 <= above.y0 + 1 for below, above in itertools.pairwise(boxes))

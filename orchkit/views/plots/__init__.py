@@ -1,4 +1,4 @@
-"""The answers of `orchkit.analysis.retries` as plots: each takes the table that its question gave.
+"""The answers of `orchkit.analysis.retries` and `whatif` as plots: each takes the table of its question.
 
 ::
 
@@ -18,6 +18,7 @@ from orchkit.views.plots.steps import attempts_per_step, success_rates, time_to_
 from orchkit.views.plots.storms import retry_load, retry_storms
 from orchkit.views.plots.waits import wait_histogram, waits
 from orchkit.views.plots.waste import waste
+from orchkit.views.plots.whatif import whatif
 
 __all__ = [
     "attempts_per_step",
@@ -30,4 +31,5 @@ __all__ = [
     "wait_histogram",
     "waits",
     "waste",
+    "whatif",
 ]
