@@ -423,9 +423,10 @@ class Replaying:
         self._moved.setdefault(case.root, at)
         steadfast = case.root in record.steadfast
         others = self._others(case, at)
+        together = sum(abs(one.began - at) <= TIE for one in self._below[case.root])
         for one in self._below[case.root]:
             if one.fate is not None:
-                if one is not going and one.settled >= at - TIE and (not steadfast or one.began >= at - TIE):
+                if self._doubtful(one, going, at, steadfast=steadfast, together=together):
                     self._unsettle(one, at)
                 continue
             if one is going and (steadfast or not others):
@@ -435,6 +436,14 @@ class Replaying:
                 self._drop(one, one.never(), at)
             elif not steadfast:
                 self._drop(one, one.after_cut(at), at)
+
+    def _doubtful(self, one: Going, going: Going, at: float, *, steadfast: bool, together: int) -> bool:
+        """Whether one that is over may not have come so far when its run changes at a moment."""
+        if one.settled < at - TIE:
+            return False
+        if one.began >= at - TIE:  # of those that begin together, any may be the first
+            return one is not going or together > 1
+        return one is not going and not steadfast
 
     def _others(self, case: Case, at: float) -> bool:
         """Whether something else is at work in its run at a moment, or begins beside it."""
