@@ -147,6 +147,48 @@ COMPARED = pd.DataFrame(
         "calls_estimate": [2340.0, 2223.0, 2514.0, 2213.0, 2303.0],
     }
 )
+_SECONDS = {"up_s": [82_800.0, 43_200.0, 0.0], "degraded_s": 0.0, "down_s": [3_600.0, 0.0, 86_400.0]}
+UPTIME = pd.DataFrame(
+    {
+        "service": [
+            "a shop with a name that is much longer than any plot is wide",
+            "costs $5 or $6",
+            "🛒 mail",
+        ],
+        "began_at": at(0, 0, 0),
+        "ended_at": at(1440, 1440, 1440),
+        **_SECONDS,
+        "unknown_s": [0.0, 21_600.0, 0.0],
+        "maintenance_s": [0.0, 21_600.0, 0.0],
+        "by_time": [23 / 24, 1.0, 0.0],
+    }
+)
+ONE_DAY = pd.DataFrame(
+    {
+        "began_at": at(0, 60, 120),
+        "ended_at": at(60, 120, 180),
+        "up_s": [3_600.0, 1_800.0, 0.0],
+        "degraded_s": 0.0,
+        "down_s": [0.0, 1_800.0, 0.0],
+        "unknown_s": [0.0, 0.0, 3_600.0],
+        "maintenance_s": 0.0,
+    }
+)
+STATES = pd.DataFrame(
+    {
+        "service": ["mail", "mail", "mail", "shop", "shop"],
+        "state": ["up", "down", "up", "unknown", "maintenance"],
+        "began_at": at(0, 30, 40, 0, 20),
+        "ended_at": at(30, 40, 60, 20, 60),
+    }
+)
+BUDGET = pd.DataFrame(
+    {
+        "service": ["mail"] * 4 + ["shop"] * 2 + ["sheets"] * 2,
+        "moment": at(0, 20, 40, 60, 0, 60, 0, 60),
+        "remaining_share": [1.0, 1.0, -4.0, -4.0, 1.0, 1.0, 1.0, 0.4],
+    }
+)
 PLOTS: Mapping[str, tuple[Plot, pd.DataFrame]] = {
     "success_rates": (plots.success_rates, RATES),
     "attempts_per_step": (plots.attempts_per_step, PER_STEP),
@@ -159,6 +201,10 @@ PLOTS: Mapping[str, tuple[Plot, pd.DataFrame]] = {
     "breaker_periods": (plots.breaker_periods, PERIODS),
     "breaker_open_time": (plots.breaker_open_time, OPEN),
     "whatif": (plots.whatif, COMPARED),
+    "uptime_strip": (plots.uptime_strip, UPTIME),
+    "uptime_hours": (plots.uptime_hours, ONE_DAY),
+    "uptime_timeline": (plots.uptime_timeline, STATES),
+    "error_budget": (plots.error_budget, BUDGET),
 }
 every_plot = pytest.mark.parametrize(("plot", "table"), PLOTS.values(), ids=PLOTS.keys())
 

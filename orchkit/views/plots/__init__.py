@@ -1,4 +1,6 @@
-"""The answers of `orchkit.analysis.retries` and `whatif` as plots: each takes the table of its question.
+"""The answers of `orchkit.analysis.retries` and `orchkit.analysis.uptime` as plots.
+
+Each takes the table that its question gave.
 
 ::
 
@@ -16,6 +18,9 @@ from __future__ import annotations
 from orchkit.views.plots.breakers import breaker_open_time, breaker_periods
 from orchkit.views.plots.steps import attempts_per_step, success_rates, time_to_success
 from orchkit.views.plots.storms import retry_load, retry_storms
+from orchkit.views.plots.uptime import uptime_hours, uptime_strip
+from orchkit.views.plots.uptime_budget import error_budget
+from orchkit.views.plots.uptime_states import uptime_timeline
 from orchkit.views.plots.waits import wait_histogram, waits
 from orchkit.views.plots.waste import waste
 from orchkit.views.plots.whatif import whatif
@@ -24,10 +29,14 @@ __all__ = [
     "attempts_per_step",
     "breaker_open_time",
     "breaker_periods",
+    "error_budget",
     "retry_load",
     "retry_storms",
     "success_rates",
     "time_to_success",
+    "uptime_hours",
+    "uptime_strip",
+    "uptime_timeline",
     "wait_histogram",
     "waits",
     "waste",

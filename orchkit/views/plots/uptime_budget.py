@@ -53,7 +53,11 @@ def error_budget(table: pd.DataFrame, *, most: int = 8, ax: Axes | None = None) 
         _name(ax, label[name], left, places[number], colour)
     ax.set_xlim(first, last)
     dates(ax)
-    ax.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}".replace("%", " %").replace("-", "−"))
+    step = 0.5 if lowest < -0.5 else 0.25
+    ticks = [
+        tick * step for tick in range(round(lowest // step), round(1 / step) + 1) if tick * step >= lowest
+    ]
+    ax.set_yticks(ticks, [_percent(tick) for tick in ticks])
     ax.set_ylabel("error budget left")
     grid(ax, "y")
     return ax
@@ -74,9 +78,8 @@ def _apart(values: list[float], low: float, high: float) -> list[float]:
 
 
 def _name(ax: Axes, name: str, left: float, place: float, colour: str) -> None:
-    shown = f"{left:.0%}".replace("%", " %").replace("-", "−")
     ax.annotate(
-        f"{name}  {shown}",
+        f"{name}  {_percent(left)}",
         (1, place),
         xycoords=("axes fraction", "data"),
         xytext=(8, 0),
@@ -88,3 +91,7 @@ def _name(ax: Axes, name: str, left: float, place: float, colour: str) -> None:
     )
     ax.plot([1, 1.012], [min(max(left, ax.get_ylim()[0]), 1.05), place], transform=ax.get_yaxis_transform(),
             color=colour, linewidth=1, clip_on=False)  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %").replace("-", "−")
