@@ -78,7 +78,8 @@ async def _follow(client: httpx.AsyncClient, request: httpx.Request, clock: Cloc
             request = response.next_request
         finally:
             await response.aclose()
-    text = f"more than {MOST_REDIRECTS} redirects, the last one to {request.url}"
+    # Without its query, in which there may be what is secret.
+    text = f"more than {MOST_REDIRECTS} redirects, the last one to {request.url.host}{request.url.path}"
     return HealthResult("unhealthy", error=text)
 
 

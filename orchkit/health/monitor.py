@@ -67,7 +67,7 @@ class HealthMonitor(Displayable):
         breakers: Breakers,
         *,
         rng: Random | None = None,
-        concurrency: int = 10,
+        concurrency: int = 32,
         workers: ThreadWorkers | None = None,
         loop: LoopThread = loop_thread,
     ) -> None:

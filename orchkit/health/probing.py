@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
+from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from inspect import isawaitable, iscoroutinefunction
 from math import isfinite
@@ -17,9 +18,10 @@ from orchkit.errors import MissingExtraError
 from orchkit.executors.threads import ThreadWorkers
 from orchkit.health.http import ask
 from orchkit.health.network import causes_of
-from orchkit.health.service import Service
+from orchkit.health.service import Probe, Service
 from orchkit.model.health import HealthResult, found_in
 from orchkit.reliability.classify import error_message, error_text
+from orchkit.store import codec
 
 MOST_DETAILS: Final = 8 * 1024
 """Characters of JSON; what a service tells beyond that is not kept."""
@@ -48,6 +50,12 @@ class Prober:
 
     def __init__(self, clock: Clock, workers: ThreadWorkers) -> None:
         self._clock, self._workers = clock, workers
+        self._inside: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def inside(self, name: str) -> int:
+        """How many calls of a sync probe have not come back."""
+        return self._inside[name]
 
     async def look(self, service: Service) -> Finding:
         """Ask once. Raises only `asyncio.CancelledError` and `MissingExtraError`."""
@@ -77,8 +85,18 @@ class Prober:
             return await ask(service, self._clock, self._workers)
         if iscoroutinefunction(probe) or iscoroutinefunction(getattr(probe, "__call__", None)):  # noqa: B004
             return await probe()
-        value = await self._workers.run(probe, {})
+        value = await self._workers.run(self._counted, {"name": service.name, "probe": probe})
         return await value if isawaitable(value) else value
+
+    def _counted(self, name: str, probe: Probe) -> Any:
+        """Call it; in its thread, where it may stay for good although its time is over."""
+        with self._lock:
+            self._inside[name] += 1
+        try:
+            return probe()
+        finally:
+            with self._lock:
+                self._inside[name] -= 1
 
 
 class Lag:
@@ -169,14 +187,21 @@ def _is_duration(value: object) -> bool:
 
 def plain(details: Mapping[Any, Any]) -> dict[str, Any]:
     """Details as plain data that can be recorded; too many of them are left out, and that is said."""
-    text = ""
-    with suppress(TypeError, ValueError, RecursionError):
+    try:
         text = json.dumps({str(key): item for key, item in details.items()}, default=str)
-    if not text or len(text) > MOST_DETAILS:
-        told = f"{len(text):,} characters" if text else "what cannot be written as JSON"
-        return {"left_out": told}
-    kept: dict[str, Any] = json.loads(text)
+        if len(text) > MOST_DETAILS:
+            return {"left_out": f"{len(text):,} characters"}
+        plainly = json.loads(text, parse_constant=str, parse_float=_finite)
+        kept: dict[str, Any] = codec.loads(codec.dumps(plainly))
+    except Exception as error:  # whatever a probe made of them, it must not get as far as the record
+        return {"left_out": f"what cannot be recorded: {_short(error_text(error))}"}
     return kept
+
+
+def _finite(text: str) -> float | str:
+    """A number; as a text where JSON has none for it."""
+    number = float(text)
+    return number if isfinite(number) else text
 
 
 def told(error: BaseException) -> str:

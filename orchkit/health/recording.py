@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -50,6 +51,7 @@ class Recorder:
         self._waiting: deque[Note] = deque()
         self._dropped = 0
         self._attached = False
+        self._lock = threading.Lock()
         self.trouble: str | None = None
         """What keeps checks from being recorded; None: nothing."""
 
@@ -80,6 +82,10 @@ class Recorder:
         if self._store.closed:
             self.trouble = "the store is closed: nothing is watched any more"
             raise StoreClosedError(f"{self._store!r} is closed")
+        with self._lock:  # one that was left behind when the monitor was stopped may still be at it
+            self._flush()
+
+    def _flush(self) -> None:
         try:
             if self._attached:  # what an earlier attempt has left in the log goes first
                 self._store.commit()
@@ -98,7 +104,16 @@ class Recorder:
         while self._waiting:
             self._attached = True
             note = self._waiting.popleft()
-            self._store.log.attach(partial(self._written, note))
+            self._store.log.attach(partial(self._change, note))
+
+    def _change(self, note: Note, connection: sqlite3.Connection) -> Sequence[Row]:
+        try:
+            return self._written(note, connection)
+        except sqlite3.Error:
+            raise
+        except Exception:  # in this transaction there are also the events of others, who must not suffer
+            self._dropped += 1
+            return ()
 
     def _written(self, note: Note, connection: sqlite3.Connection) -> Sequence[Row]:
         """Write one check beside its event, going on from what all monitors of this store have found."""

@@ -112,7 +112,13 @@ def _service(name: str, target: Target, settings: Mapping[str, Any], problems: l
 
 
 def _named(name: str) -> list[Problem]:
-    return [] if name.strip() else [_problem("services", "a service without a name")]
+    if not name.strip():
+        return [_problem("services", "a service without a name")]
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return [_problem("services", f"the name {name!r} is no valid text")]
+    return []
 
 
 def _asked(name: str, given: Mapping[str, Any]) -> list[Problem]:

@@ -113,7 +113,8 @@ class Watch:
         latest = self._catch_up()
         if latest is None or latest.by == self._parts.recorder.me or latest.target != self.service.target:
             return False
-        seen_us = latest.standing.seen_us
+        # What kept the other one from looking may not keep us.
+        seen_us = latest.standing.checked_us if latest.standing.reason is None else None
         return seen_us is not None and 0 <= self._parts.clock.now_us() - seen_us < self.service.interval * 1e6
 
     def _catch_up(self) -> Latest | None:
@@ -161,8 +162,9 @@ class Watch:
         if wait_us > 0:
             return Check(now_us, None, "retry_after", details={"retry_in_s": round(wait_us / 1e6, 3)})
         self._hanging = [task for task in self._hanging if not task.done()]
-        if len(self._hanging) >= MOST_HANGING:
-            return Check(now_us, None, "probe_hangs", details={"hanging": len(self._hanging)})
+        hanging = len(self._hanging) + self._parts.prober.inside(self.service.name)
+        if hanging >= MOST_HANGING:
+            return Check(now_us, None, "probe_hangs", details={"hanging": hanging})
         return None
 
     async def _through_breaker(self) -> Check:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import orchkit as ok
+from orchkit.errors import ParameterError
 from orchkit.model.health import HealthResult
 
 
@@ -86,6 +89,82 @@ def test_a_response_time_that_is_none_is_measured(kit: ok.Kit, number: Any) -> N
     took = kit.health.check()["it"].response_time_ms
     assert took is not None
     assert 0 <= took < 5000
+
+
+HOSTILE = [
+    ('{"x": NaN, "y": -Infinity, "z": 1e999}', {"x": "NaN", "y": "-Infinity", "z": "Infinity"}),
+    ('{"k\\u0000": "\\ud800"}', {"k\x00": "?"}),
+    ('{"x": ' + "9" * 400 + "}", {"x": int("9" * 400)}),
+]
+
+
+@pytest.mark.parametrize(("text", "details"), HOSTILE, ids=["no numbers", "no text", "a large number"])
+def test_whatever_a_service_tells_can_be_recorded(kit: ok.Kit, text: str, details: dict[str, Any]) -> None:
+    """It comes back as plain data, and as JSON that every reader takes."""
+    kit.health.watch({"it": lambda: json.loads(text)}, interval=60)
+    health = kit.health.check()["it"]
+    assert (health.details, health.note) == (details, None)
+    (stored,) = kit.store.query("SELECT details FROM health_checks")[0]
+    assert json.loads(stored, parse_constant=pytest.fail) == details
+
+
+def _deep(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+class Broken:
+    """Whoever looks at it regrets it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+CYCLE: dict[str, Any] = {}
+CYCLE["self"] = CYCLE
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{"x": "y" * 9_000}, _deep(400), _deep(5_000), {"x": Broken()}, CYCLE],
+    ids=["much", "deep", "deeper", "broken", "endless"],
+)
+def test_what_cannot_be_recorded_is_left_out_and_said(kit: ok.Kit, details: dict[str, Any]) -> None:
+    """It harms neither the check nor what others write into the same transaction."""
+    kit.health.watch({"it": lambda: HealthResult(details=details)}, interval=60)
+    health = kit.health.check()["it"]
+    assert (health.status, list(health.details), kit.health.trouble) == ("healthy", ["left_out"], None)
+    assert len(kit.store.query("FROM health_checks")) == 1
+
+
+def test_sync_probes_that_hang_do_not_pile_up(kit: ok.Kit) -> None:
+    """Their threads cannot be ended; after three of them no further one is begun until one comes back."""
+    gate, began = threading.Event(), []
+
+    def probe() -> None:
+        began.append(1)
+        gate.wait(30)
+
+    kit.health.watch({"it": probe}, interval=60, timeout=0.05)
+    kit.breakers.disable("health:it")
+    for _ in range(5):
+        health = kit.health.check()["it"]
+    assert (len(began), health.consecutive_failures) == (3, 3)
+    assert "still go on" in str(health.note)
+    gate.set()
+    kit.health.watch({"it": probe}, interval=60, timeout=5)
+    end = time.monotonic() + 10
+    while kit.health.check()["it"].status != "healthy":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_names_that_are_no_text_are_refused(kit: ok.Kit) -> None:
+    """They could not be written down."""
+    with pytest.raises(ParameterError, match="no valid text"):
+        kit.health.watch({"\ud800": lambda: True})
 
 
 def test_a_result_is_one_of_three(kit: ok.Kit) -> None:
