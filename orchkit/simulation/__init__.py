@@ -9,10 +9,13 @@ Fault models, each for one tool or for all (``"*"``); several of them add up:
 - `SlowDowns`: it is slow at given times;
 - `Recorded`: calls behave like attempts on record, drawn at random.
 
+`simulate_checks` makes histories of health checks out of the same models.
+
 Models of your own have one method, ``start(luck)``, that gives a function of a `SimulatedCall`; see
 `FaultModel` and `Luck`.
 """
 
+from orchkit.simulation.checks import Monitoring, WatchedService, simulate_checks
 from orchkit.simulation.luck import Luck, SimulatedCall
 from orchkit.simulation.models import (
     Behaviour,
@@ -35,11 +38,14 @@ __all__ = [
     "FaultModel",
     "Latency",
     "Luck",
+    "Monitoring",
     "Outages",
     "Recorded",
     "SimulatedCall",
     "SimulatedError",
     "Simulation",
     "SlowDowns",
+    "WatchedService",
     "simulate",
+    "simulate_checks",
 ]
