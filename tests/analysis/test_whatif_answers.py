@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 import orchkit as ok
 from orchkit.analysis import whatif
 from orchkit.errors import ParameterError, UnknownNameError
+from orchkit.interop import nextflow
 from orchkit.simulation import Failures, Latency
 
 Made = tuple[float, float, str]
@@ -192,6 +194,37 @@ def test_an_injected_failure_tells_nothing_of_the_service() -> None:
     assert (case.may_succeed, case.may_fail) == (True, True)
 
 
+# --- a real record -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trace(shared_data: Path) -> Iterator[ok.Kit]:
+    """A kit with the trace of a pipeline: 852 tasks, 516 failed attempts, up to five of a task."""
+    (path,) = (shared_data / "nextflow_trace").glob("*.tsv")
+    with ok.open() as kit:
+        nextflow.load_trace(path, kit)
+        yield kit
+
+
+@pytest.mark.parametrize(
+    ("attempts", "success", "calls"),
+    [(1, 591, 852), (2, 665, 1113), (3, 795, 1300), (4, 841, 1357), (5, 852, 1368)],
+)
+def test_fewer_attempts_of_a_real_trace(trace: ok.Kit, attempts: int, success: int, calls: int) -> None:
+    """Tasks that were done by their n-th attempt are all that n attempts would have done."""
+    policy = {"retry": {"strategy": "immediate", "max_attempts": attempts}}
+    found = whatif.replay(trace, policy, assume=["steady", "begins"], estimate=None).summary()
+    assert (found.success_low, found.success_high) == (success, success)
+    assert (found.calls_low, found.calls_high, found.on_bounds) == (calls, calls, 0)
+
+
+def test_a_single_run_suggests_by_its_steps(trace: ok.Kit) -> None:
+    """Where there are too few runs to hold some out, the later steps are."""
+    found = whatif.suggest(trace, assume=["steady", "begins"])
+    assert found.table().cases.tolist() == [596, 596, 256, 256]
+    assert found.settings()["max_attempts"] > 1
+
+
 # --- assumptions and estimates -----------------------------------------------------------------
 
 
@@ -301,6 +334,13 @@ def test_cases_have_the_columns_that_are_documented() -> None:
     ]
     told = whatif.Replay.cases.__doc__ or ""
     assert [name for name in cases if name not in told] == []
+
+
+def test_an_answer_is_shown_as_a_card() -> None:
+    """Bounds and the estimate of the numbers that count, and the policy."""
+    card = whatif.replay(record(RESCUED, LOST), retry(3))._repr_mimebundle_()["text/html"]
+    for shown in ("2 cases", "50.0% to 100.0%", "any time", "1 (50.0%)", "estimate (nearby)", "RetryPolicy"):
+        assert shown in card, shown
 
 
 def test_a_comparison_begins_with_the_record() -> None:

@@ -171,6 +171,18 @@ def test_the_later_part_has_no_say(week: Simulation, suggestion: whatif.Suggesti
         assert found.on_record is None
 
 
+def test_a_suggestion_keeps_what_it_says(week: Simulation, suggestion: whatif.Suggestion) -> None:
+    """Put around the step in the same world, it does to the later runs what it was said to do."""
+    flow = week.kit.workflow("ask").add_step("ask", step_id="ask", **suggestion.policy.parts).build()
+    after = ok.simulate(
+        flow, kit=week.kit, faults=WORLD, runs=500, every=300, arrivals="poisson", seed=2
+    ).frame()
+    late, said = after.tail(150), suggestion.table().iloc[-1]
+    assert said.success_low <= (late.status == "success").sum() <= said.success_high
+    assert said.calls_low <= late.attempts.sum() <= said.calls_high
+    assert said.on_bounds_share < 0.2
+
+
 def test_a_timeout_does_not_pass_the_total(week: Simulation) -> None:
     """An attempt longer than the whole makes no sense."""
     found = whatif.suggest(week.kit, policy={"timeout": {"total": 0.8}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Unpack
@@ -37,7 +37,7 @@ class Suggestion(Displayable):
             threshold, as far as the record tells.
         on_record: The policy that most cases were under; None when that is not on record.
         reasons: Why, for ``timeout``, ``max_attempts`` and ``failure_threshold``.
-        split_at: When the later part begins.
+        split_at: When the later part begins, with its first call.
     """
 
     def __init__(
@@ -88,9 +88,10 @@ def suggest(
 ) -> Suggestion:
     """Propose an attempt timeout, a number of attempts and a breaker's threshold, and try them.
 
-    The record is split by time. The earlier part proposes; the later one, which had no say, is asked what
-    the proposal would have done there (see `replay`), beside what is on record. Each part begins with closed
-    breakers and full budgets. The rules are those of experience, not the best fit to the record:
+    The record is split by time: by runs, or by steps where there are too few runs. The earlier part proposes;
+    the later one, which had no say, is asked what the proposal would have done there (see `replay`), beside
+    what is on record. Each part begins with closed breakers and full budgets. The rules are those of
+    experience, not the best fit to the record:
 
     - *timeout*: decide how many good calls may be cut off, one in a thousand; take the latency that so few
       exceed, and half as much again, since services get slower. That is how the Amazon Builders' Library
@@ -139,15 +140,14 @@ def suggest(
 
 
 def _split(one: Question, held_out: float) -> tuple[Question, Question]:
-    """The earlier and the later runs, whole."""
+    """The earlier and the later runs, whole; the earlier and the later cases where there are too few runs."""
     cases = one.record.cases
     begins: dict[str, int] = {}
     for case in cases:  # in order of their beginning
         begins.setdefault(case.root, case.began)
-    learned = min(len(cases) - 1, round(len(cases) * (1 - held_out)))
-    moment_of_split = begins[cases[learned].root] if cases else 0
-    early = [case for case in cases if begins[case.root] < moment_of_split]
-    late = [case for case in cases if begins[case.root] >= moment_of_split]
+    by_run = _parts(cases, held_out, lambda case: begins[case.root])
+    by_case = _parts(cases, held_out, lambda case: case.began)
+    early, late = next((two for two in (by_run, by_case) if min(map(len, two)) >= FEWEST), by_case)
     if min(len(early), len(late)) < FEWEST:
         cause = f"{len(early):,} to learn from and {len(late):,} to report on, {FEWEST} of each are needed"
         least = math.ceil(round(FEWEST / min(held_out, 1 - held_out), 6))
@@ -158,6 +158,16 @@ def _split(one: Question, held_out: float) -> tuple[Question, Question]:
         replace(one, record=replace(one.record, cases=early)),
         replace(one, record=replace(one.record, cases=late)),
     )
+
+
+def _parts(
+    cases: Sequence[Case], held_out: float, began: Callable[[Case], int]
+) -> tuple[list[Case], list[Case]]:
+    if not cases:
+        return [], []
+    moment_of_split = began(cases[min(len(cases) - 1, round(len(cases) * (1 - held_out)))])
+    early = [case for case in cases if began(case) < moment_of_split]
+    return early, [case for case in cases if began(case) >= moment_of_split]
 
 
 def _usual(cases: Sequence[Case]) -> ReliabilityPolicy | None:
