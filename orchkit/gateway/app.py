@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
+from orchkit.errors import ParameterError, Problem
 from orchkit.gateway import answers, auth, health, metrics, openapi, workflows
 from orchkit.gateway.config import CorsSettings, GatewayConfig
 from orchkit.gateway.gate import Gate
@@ -67,6 +68,10 @@ def create_app(
             yield
         finally:
             watching.end()
+            if flows is not None:
+                flows.close()
+            if measured is not None:
+                measured.close()
             for service in services.values():
                 await service.close()
             if owned:
@@ -85,24 +90,45 @@ def create_app(
     app.state.kit, app.state.config, app.state.workflows = kit, chosen, flows
     answers.install(app)
     _info(app, chosen)
-    app.include_router(health.router(watching, kit, chosen))
-    if flows is not None:
-        app.include_router(flows)
-    _surround(app, chosen, kit)
-    for proxy in proxies:
-        base = proxy.path.rstrip("/")
-        app.router.routes += [Route(base or "/", proxy), Route(base + "/{path:path}", proxy)]
+    routers: list[APIRouter] = [health.router(watching, kit, chosen), *([flows] if flows else [])]
+    for router in routers:
+        app.include_router(router)
+    measured = _surround(app, chosen, kit)
+    _proxied(app, routers, proxies)
     openapi.describe(app, proxies)
     return app
 
 
-def _surround(app: FastAPI, config: GatewayConfig, kit: Kit) -> None:
-    """What stands before the operations, from inside out."""
+def _proxied(app: FastAPI, routers: list[APIRouter], proxies: list[Proxy]) -> None:
+    """The routes to services, before the operations, because they are asked for most; ``/`` behind them.
+
+    Raises `ParameterError` for one that would hide an operation.
+    """
+    own = [path for router in (app.router, *routers) for path in _paths(router.routes)]
+    first = 0
+    for proxy in proxies:
+        base = proxy.path.rstrip("/")
+        hidden = next((path for path in own if base and (path + "/").startswith(base + "/")), None)
+        if hidden is not None:
+            cause = f"the gateway itself answers at {hidden}"
+            raise ParameterError("gateway", [Problem(f"routes.{proxy.path}", cause, "choose another path")])
+        routes = [Route(base or "/", proxy), Route(base + "/{path:path}", proxy)]
+        place = first if base else len(app.router.routes)
+        app.router.routes[place:place] = routes
+        first += len(routes) if base else 0
+
+
+def _paths(routes: list[BaseRoute]) -> list[str]:
+    return [path for route in routes if (path := getattr(route, "path", None)) is not None]
+
+
+def _surround(app: FastAPI, config: GatewayConfig, kit: Kit) -> metrics.GatewayMetrics | None:
+    """What stands before the operations, from inside out; the numbers, where they are wanted."""
     auth.install(app, config)
     if config.cors.origins:
         _cross_origin(app, config.cors)
     app.add_middleware(Gate, limits=config.limits)
-    metrics.install(app, kit, config)
+    return metrics.install(app, kit, config)
 
 
 def _cross_origin(app: FastAPI, cors: CorsSettings) -> None:

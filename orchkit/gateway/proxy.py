@@ -35,6 +35,7 @@ from orchkit.gateway.policies import Policies
 from orchkit.gateway.problems import HttpProblem, RefusedError
 from orchkit.gateway.service import Service
 from orchkit.gateway.tracecontext import carried
+from orchkit.gateway.unhurried import Unhurried
 from orchkit.ids import new_id
 from orchkit.kit import Kit
 from orchkit.model.idempotency import IdempotencyKey
@@ -281,22 +282,27 @@ class Proxy:
         )
         step.decided("policy.selected", "careful" if careful else "full", reason, self._told[careful])
         kit = self._hub.kit
-        attempts = step.attempt or 0
+        # What a key stands for must be on record before it is done; other requests are in no such hurry.
+        waits = exchange.asked.key is not None or self._hub.config.durability == "sync"
+        record = step if waits else Unhurried(step)
         call = Call(
             exchange.try_once,
-            step,
+            record,
             kit.store.clock,
             kit.orchestrator.rng,
-            attempt=attempts,
+            attempt=step.attempt or 0,
             forgiven=step.forgiven,
         )
         exchange.call = call
         pipeline: Handler = self._careful if careful else self._full
-        token = current_scope.set(step)
+        token = current_scope.set(record)
         try:
             output: dict[str, Any] = await pipeline(call)
         finally:
             current_scope.reset(token)
+            step.attempt = record.attempt
+            if isinstance(record, Unhurried):
+                record.over()
         return output
 
     # --- what goes back ----------------------------------------------------------------------

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
@@ -22,7 +22,7 @@ from orchkit.gateway.faults import (
 )
 from orchkit.gateway.headers import RawHeaders
 
-SHARD: Final = 64
+SHARD: Final = 8
 """A pool looks at each of its connections for each request, so that a large one is many small ones."""
 _CAME_BACK: Final = ("retry-after", "retry-after-ms", "x-amz-retry-after")
 
@@ -81,6 +81,7 @@ class Service:
         """How addresses of it begin."""
         limit = config.connect_timeout
         self._timeout = {"connect": limit, "pool": limit, "read": None, "write": None}
+        self._verify: ssl.SSLContext | bool | None = None
         self._shards: list[Shard] = []
 
     @property
@@ -148,24 +149,27 @@ class Service:
         return min(self._shards, key=lambda shard: shard.active)
 
     def _transport(self, most: int) -> httpx.AsyncHTTPTransport:
-        config = self.config
-        verify: Any
-        if config.parts.scheme == "http":
-            verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used: loading certificates takes a while
-        elif isinstance(config.verify, bool):
-            verify = config.verify
-        else:
-            verify = ssl.create_default_context(cafile=str(config.verify))
+        if self._verify is None:
+            self._verify = _trust(self.config)
         limits = httpx.Limits(
-            max_connections=most, max_keepalive_connections=most, keepalive_expiry=config.keep_alive
+            max_connections=most, max_keepalive_connections=most, keepalive_expiry=self.config.keep_alive
         )
-        return httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
+        return httpx.AsyncHTTPTransport(verify=self._verify, trust_env=False, limits=limits)
 
     async def close(self) -> None:
         """Close its connections."""
         shards, self._shards = self._shards, []
         for shard in shards:
             await shard.transport.aclose()
+
+
+def _trust(config: ServiceConfig) -> ssl.SSLContext | bool:
+    """Whose certificates are believed; one for all connections, because loading them takes a while."""
+    if config.parts.scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used
+    if config.verify is False:
+        return False
+    return ssl.create_default_context(cafile=None if config.verify is True else str(config.verify))
 
 
 def when_to_come_back(headers: httpx.Headers) -> Mapping[str, str]:

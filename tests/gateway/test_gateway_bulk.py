@@ -48,7 +48,8 @@ class Peak:
 def long_door(opened: Any, service: Any) -> Any:
     """A gateway that has warmed up."""
     door = opened({"s": service.url}, {"/s": "s"})
-    door.get("/s/stream/1000000")  # what is made at first use is made
+    door.get("/s/stream/1000000")
+    door.kit.sql("select 1")  # what is made, and imported, at first use
     return door
 
 

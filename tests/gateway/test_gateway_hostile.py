@@ -251,7 +251,10 @@ def test_too_many_at_the_same_time_are_503(opened: Any, service: Any) -> None:
     assert all(client.recv(20).startswith(b"HTTP/1.1 200 ") for client in held)
     for client in held:
         client.close()
-    assert door.get("/s").status_code == 200
+    deadline = time.monotonic() + 10
+    while (status := door.get("/s").status_code) == 503 and time.monotonic() < deadline:
+        time.sleep(0.01)  # a place is free when what was done is on the record
+    assert status == 200
 
 
 def test_too_many_connections_are_503(opened: Any, service: Any) -> None:

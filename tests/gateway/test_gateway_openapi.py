@@ -8,7 +8,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
-EXAMPLES = 8
+EXAMPLES = 5
 
 
 def test_the_routes_are_described(door: Any) -> None:
