@@ -27,6 +27,7 @@ MOST_DETAILS: Final = 8 * 1024
 """Characters of JSON; what a service tells beyond that is not kept."""
 MOST_ERROR: Final = 1_000
 BEAT_S: Final = 0.05
+CLOSING_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Prober:
         clock = self._clock
         began, lag = clock.monotonic(), Lag(asyncio.get_running_loop())
         task = asyncio.get_running_loop().create_task(self._ask(service))
+        task.add_done_callback(_heard)
         try:
             # Waited for beside it: a probe that does not let itself be cancelled is left behind.
             async with clock.timeout(service.timeout):
@@ -74,6 +76,7 @@ class Prober:
             return Finding(result, took, out_of_time=True, lag=lag.seconds, task=left)
         except asyncio.CancelledError:
             task.cancel()
+            await asyncio.wait({task}, timeout=CLOSING_S)  # it has sockets to close
             raise
         finally:
             lag.end()
@@ -97,6 +100,12 @@ class Prober:
         finally:
             with self._lock:
                 self._inside[name] -= 1
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """What a probe that was left behind raises in the end is nobody's business any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Lag:

@@ -23,6 +23,9 @@ KIND: Final = "health"
 MOST_KEPT: Final = 10_000
 """So many checks wait in memory for a disk that is full; beyond that the oldest are dropped."""
 
+INGEST_EVERY: Final = 500
+"""After so many checks they are moved to the history, where nobody else does anything that would."""
+
 
 class Latest(NamedTuple):
     """How a service stands by the record, and which monitor looked at it last."""
@@ -49,7 +52,7 @@ class Recorder:
     def __init__(self, store: Store, me: str) -> None:
         self._store, self.me = store, me
         self._waiting: deque[Note] = deque()
-        self._dropped = 0
+        self._dropped = self._written = 0
         self._attached = False
         self._lock = threading.Lock()
         self.trouble: str | None = None
@@ -93,6 +96,9 @@ class Recorder:
             self._attach()
             self._store.commit()
             self._attached = False
+            if self._written >= INGEST_EVERY:
+                self._written = 0
+                self._store.ingest_soon()
         except StoreClosedError:
             raise
         except StoreError as error:
@@ -103,19 +109,20 @@ class Recorder:
     def _attach(self) -> None:
         while self._waiting:
             self._attached = True
+            self._written += 1
             note = self._waiting.popleft()
             self._store.log.attach(partial(self._change, note))
 
     def _change(self, note: Note, connection: sqlite3.Connection) -> Sequence[Row]:
         try:
-            return self._written(note, connection)
+            return self._write(note, connection)
         except sqlite3.Error:
             raise
         except Exception:  # in this transaction there are also the events of others, who must not suffer
             self._dropped += 1
             return ()
 
-    def _written(self, note: Note, connection: sqlite3.Connection) -> Sequence[Row]:
+    def _write(self, note: Note, connection: sqlite3.Connection) -> Sequence[Row]:
         """Write one check beside its event, going on from what all monitors of this store have found."""
         name = note.service.name
         known = connection.execute(

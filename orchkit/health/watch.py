@@ -208,7 +208,8 @@ class Watch:
         by_day = (clock.now_us() - began_us) / 1e6
         if by_day > service.timeout + LATE_SHARE * service.interval:
             return "late"  # the machine slept meanwhile
-        if finding.out_of_time and finding.lag > LATE_SHARE * service.timeout:
+        unanswered = finding.out_of_time or finding.raised is not None
+        if unanswered and finding.lag > LATE_SHARE * service.timeout:
             return "late"  # the answer may have been there, and nobody to take it
         if service.is_local:
             return None
@@ -250,10 +251,11 @@ class Watch:
             return "maintenance"
         if standing.found is None or standing.checked_us is None:
             return "unknown"
-        # An open breaker keeps us from looking because of what was found; until its probe, that stands.
-        stands = circuit in ("open", "half_open") and standing.reason == "breaker_open"
-        fresh = now_us - standing.checked_us <= self.service.holds_us
-        return standing.found if fresh or stands else "unknown"
+        since_us = standing.checked_us
+        if standing.reason == "breaker_open" and circuit in ("open", "half_open"):
+            # It keeps us from looking because of what was found; as long as we try, that stands.
+            since_us = standing.seen_us or since_us
+        return standing.found if now_us - since_us <= self.service.holds_us else "unknown"
 
     def _maintained(self) -> str | None:
         """What there is to say of its maintenance."""

@@ -78,6 +78,9 @@ def test_an_open_breaker_leaves_what_was_found_standing(timed: Any) -> None:
     assert (health.status, health.circuit_state) == ("unhealthy", "open")
     assert health.note is not None
     assert "circuit breaker is open" in health.note
+    monitor.stop()
+    timed.clock.advance(5)
+    assert monitor["it"].status == "unknown"
 
 
 def test_the_breaker_can_be_reset_by_hand(timed: Any) -> None:
@@ -456,6 +459,15 @@ def test_a_full_disk_is_told_and_nothing_is_lost(worlds: Callable[..., Any]) -> 
     world.go(60)
     assert (monitor.trouble, monitor["it"].checks) == (None, 5)
     assert len(world.rows("seq")) == 5
+
+
+def test_checks_come_into_the_history_by_themselves(timed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing else happens the log does not grow without end."""
+    moved: list[int] = []
+    monkeypatch.setattr(timed.store, "ingest_soon", lambda: moved.append(1))
+    timed.monitor().watch({"it": timed.script()}, interval=1, timeout=1)
+    timed.go(1001, step=0.5)
+    assert len(moved) == 2
 
 
 def test_a_closed_store_ends_the_monitor_and_it_says_so(worlds: Callable[..., Any]) -> None:
