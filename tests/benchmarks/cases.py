@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ingest import QUESTIONS
 from task import Guarantee, Task
+from uptime import QUESTIONS as UPTIME
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Sizes:
     """Steps."""
     history: int = 1_000_000
     """Attempts."""
+    checks: int = 1_000_000
+    """Of services."""
     imports: int = 10
     most_rounds: int = 3
     """Of the measurements that take long."""
@@ -103,6 +106,7 @@ TINY = Sizes(
     log=400,
     ingest=200,
     history=3_000,
+    checks=2_000,
     imports=1,
     most_rounds=1,
 )
@@ -164,6 +168,7 @@ def sections(sizes: Sizes) -> list[Section]:
         _ingest(sizes),
         _reopen(sizes),
         _history(sizes),
+        _uptime(sizes),
     ]
 
 
@@ -325,6 +330,18 @@ def _history(sizes: Sizes) -> Section:
     )
     case = Case(Task("history_query", "", "history", size), lines)
     return Section("history", f"History of {size:,} attempts", (case,), 1)
+
+
+def _uptime(sizes: Sizes) -> Section:
+    size = sizes.checks
+    goal = Target(0.5, "< 0.5 s at 1 M", applies=size >= 1_000_000)
+    lines = tuple(
+        Line(f"{name.replace('_', ' ')}, asked of a {where}", f"{where}_{name}", "s", target=goal)
+        for where in ("store", "frame")
+        for name in UPTIME
+    )
+    case = Case(Task("uptime", "", "uptime", size), lines)
+    return Section("uptime", f"Uptime of {size:,} checks of 10 services", (case,), 1)
 
 
 _INGEST = Target(200_000, "≥ 200,000/s", at_least=True)
