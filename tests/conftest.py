@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # A machine that is busy with something else is no reason for an example to fail.
 settings.register_profile("orchkit", deadline=None)
 settings.load_profile("orchkit")
+
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts: some tests need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _missing(what: str) -> NoReturn:
