@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from orchkit.analysis import standins
 from orchkit.analysis.facts import Facts, evidence_ids
 from orchkit.analysis.words import error_text, listing, plural, value_text
 from orchkit.model.state import DecisionState, StepState
+
+MAKERS = ("by the steps", "by hand", "by the engine")
+"""By hand: whoever stepped into a run that was going on, or ended one that was cut off."""
 
 _TOLD_ELSEWHERE = ("policy.selected", "condition", "skip", "retry", "map.expanded", "fork")
 _TOLD_OF_RESUMING = ("rerun", "leave")
@@ -22,10 +26,10 @@ def lines(facts: Facts, step: StepState) -> Iterator[str]:
         for one in facts.decisions.get(step.step_id, ())
         if not _is_told_elsewhere(one) and one is not standin
     ]
-    for by_engine in (False, True):
-        some = [decision for decision in told if decision.by_engine is by_engine]
+    for who in MAKERS:
+        some = [decision for decision in told if maker(decision) == who]
         if some:
-            yield f"{decisions(len(some), by_engine=by_engine)}:"
+            yield f"{plural(len(some), 'decision')} {who}:"
             yield from (f"  {_decision(facts, decision)}" for decision in some)
     yield from _evidence(facts, step, told)
 
@@ -38,14 +42,17 @@ def _is_told_elsewhere(decision: DecisionState) -> bool:
     return told or decision.point in _TOLD_ELSEWHERE
 
 
-def decisions(count: int, *, by_engine: bool) -> str:
-    """``1 decision by the steps``."""
-    return f"{plural(count, 'decision')} {maker(by_engine=by_engine)}"
+def maker(decision: DecisionState) -> str:
+    """Who made a decision, in the words that are used wherever people read of it: one of `MAKERS`."""
+    if not decision.by_engine:
+        return "by the steps"
+    return "by hand" if decision.point == "operator" else "by the engine"
 
 
-def maker(*, by_engine: bool) -> str:
-    """Who made a decision, in the words that are used wherever people read of it."""
-    return "by the engine" if by_engine else "by the steps"
+def tally(found: Iterable[DecisionState]) -> list[str]:
+    """How many were made by whom: ``2 decisions by the engine``, ``1 decision by the steps``."""
+    counts = Counter(map(maker, found))
+    return [f"{plural(counts[who], 'decision')} {who}" for who in reversed(MAKERS) if counts[who]]
 
 
 def pieces(count: int, *, more: bool = False) -> str:

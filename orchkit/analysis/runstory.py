@@ -231,7 +231,8 @@ def _why(facts: Facts, step: StepState) -> str:
     culprits = facts.culprits.get(step.step_id)
     if culprits:
         return f"because {listing(culprits)} failed"
-    return f"because {error_text(step.reason)}" if step.reason else "without a reason on the record"
+    was = "it was " if step.passed_over else ""
+    return f"because {was}{error_text(step.reason)}" if step.reason else "without a reason on the record"
 
 
 def _retries(facts: Facts) -> Iterator[str]:
@@ -276,8 +277,6 @@ def _record(facts: Facts) -> Iterator[str]:
     state = facts.state
     if not state.decisions and not state.evidence:
         return
-    engine = sum(decision.by_engine for decision in state.decisions)
-    counts = ((engine, True), (len(state.decisions) - engine, False))
-    said = [choices.decisions(count, by_engine=by_engine) for count, by_engine in counts if count]
+    said = choices.tally(state.decisions)
     said += [choices.pieces(len(state.evidence))] if state.evidence else []
     yield f"On the record: {listing(said)}"

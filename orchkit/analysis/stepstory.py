@@ -147,7 +147,7 @@ def _within(facts: Facts, step: StepState) -> str:
 
 
 def _because(step: StepState) -> str:
-    return f" because {step.reason}" if step.reason else ""
+    return f" because {'it was ' if step.passed_over else ''}{step.reason}" if step.reason else ""
 
 
 def _is_workflow(facts: Facts, step: StepState) -> bool:

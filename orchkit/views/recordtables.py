@@ -93,7 +93,7 @@ def _decision(facts: Facts, number: int, one: DecisionState) -> Row:
         _number(one.attempt if one.attempt is not None and one.attempt > 1 else None),
         one.point,
         Entry(Html(f"<b>{html(value_text(one.decision))}</b>"), text=value_text(one.decision)),
-        _together(choices.maker(by_engine=one.by_engine)),
+        _together(choices.maker(one)),
         one.rationale,
         ", ".join(text for text in texts if text != value_text(one.decision)),
         folded(one.payload.get("input_data")),

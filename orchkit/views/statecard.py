@@ -190,7 +190,7 @@ def _decision(facts: Facts, number: int, decision: DecisionState) -> list[Cell]:
         (decision.step_id or "the run") + attempt,
         decision.point,
         decision.decision,
-        Html(f'<span style="white-space:nowrap">{choices.maker(by_engine=decision.by_engine)}</span>'),
+        Html(f'<span style="white-space:nowrap">{choices.maker(decision)}</span>'),
         decision.rationale,
         preview(decision.payload.get("input_data"), 120),
         "; ".join(choices.supports(facts, decision)),

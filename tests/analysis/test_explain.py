@@ -428,3 +428,19 @@ def test_a_run_in_which_all_went_well(recording: Any, count: int, text: str) -> 
     for number in range(count):
         run.ran(f"s{number}")
     assert explain_run(run.end().state) == f"w succeeded after {count * 10} ms: {text}."
+
+
+def test_what_people_decided_is_told_apart(recording: Any) -> None:
+    """Whoever stepped into a run is neither its engine nor one of its steps."""
+    run = recording().start("a run").decided("a", "policy.selected", "default").begin("a")
+    run.decided("a", "operator", "skip", "step 'a' is passed over by hand").decided(
+        "a", "x", "y", origin="user"
+    )
+    state = run.skipped("a", "passed over by hand").end().state
+    assert "1 decision by hand:\n  operator: skip, because step 'a' is passed over by hand" in explain_step(
+        state, "a"
+    )
+    assert "because it was passed over by hand." in explain_step(state, "a").split("\n")[0]
+    assert explain_run(state).endswith(
+        "1 decision by the engine, 1 decision by hand and 1 decision by the steps."
+    )

@@ -99,7 +99,7 @@ export class Inspector {
     const inputs = this.film.value(decision.input_data);
     const output = this.film.value(decision.output_data);
     return h("section", { class: "card decision" },
-      h("h3", { class: "small" }, h("span", { class: "kind" }, decision.origin === "engine" ? "Decision of the engine" : "Decision of the step"),
+      h("h3", { class: "small" }, h("span", { class: "kind" }, maker(decision)),
         decision.duration_ms !== undefined ? h("span", { class: "muted" }, ` in ${duration(decision.duration_ms * 1000)}`) : null),
       h("p", { class: "verdict", dir: "auto" }, h("span", { class: "point" }, decision.point), " → ", h("b", {}, decision.decision)),
       decision.rationale ? h("p", { class: "why", dir: "auto" }, decision.rationale) : null,
@@ -282,4 +282,9 @@ function confidence(score) {
   const meter = h("span", { class: "meter", "aria-hidden": "true" }, h("i"));
   meter.firstChild.style.width = `${Math.round(score * 100)}%`;
   return h("span", { class: "confidence", title: `confidence ${score}` }, meter, h("span", { class: "muted" }, `confidence ${Number(score.toFixed(3))}`));
+}
+
+function maker({ origin, point }) {
+  if (origin !== "engine") return "Decision of the step";
+  return point === "operator" ? "Decision by hand" : "Decision of the engine";
 }
