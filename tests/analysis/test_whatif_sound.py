@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -289,6 +289,19 @@ def test_fewer_attempts_of_lone_steps_are_known_in_flows_that_go_on(flow: str) -
     world = World(flow, "losses", runs=25, every=60)
     answer = check(known(world, "three"), POLICIES["two"], known(world, "two"))
     assert answer.summary().on_bounds_share < 0.5
+
+
+@pytest.mark.parametrize("flow", ["beside", "map", "undone", "limited"])
+def test_an_estimate_is_possible(flow: str) -> None:
+    """What is guessed lies within the bounds, in each case and in sum."""
+    asked = replace(known(World(flow, "outages", runs=14), "retried breaker").question, estimate="nearby")
+    answer = asked.replay(as_policy(POLICIES["full jitter"]))
+    cases, found = answer.cases(), answer.summary()
+    assert cases.calls_estimate.between(cases.calls_low, cases.calls_high).all()
+    assert cases.latency_estimate_ms.between(cases.latency_low_ms, cases.latency_high_ms).all()
+    assert ((cases.status == "unknown") | (cases.status == cases.status_estimate)).all()
+    for name in ("success", "failed", "calls", "p50_ms", "p99_ms", "waited_ms"):
+        assert found[f"{name}_low"] <= found[f"{name}_estimate"] <= found[f"{name}_high"], name
 
 
 # --- policies nobody thought of ----------------------------------------------------------------

@@ -62,7 +62,10 @@ class Question:
     def replay(self, policy: ReliabilityPolicy) -> Replay:
         """What a policy would have done."""
         fates = self._bounds(policy)
-        estimates = None if self.estimate is None else self._guesses(policy)
+        estimates = None
+        if self.estimate is not None:
+            guesses = {id(case): guess for case, guess in self._guesses(policy)}
+            estimates = [(case, fate.nearest(guesses.get(id(case), fate))) for case, fate in fates]
         base = self.record.base
         return Replay(policy, fates, estimates, assumed=self.assumed, estimate=self.estimate, base=base)
 

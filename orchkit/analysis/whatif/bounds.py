@@ -19,6 +19,7 @@ TIE: Final = 5.0
 SUCCESS: Final[frozenset[Status]] = frozenset(("success",))
 FAILED: Final[frozenset[Status]] = frozenset(("failed",))
 CANCELLED: Final[frozenset[Status]] = frozenset(("cancelled",))
+_LIKELIER: Final[tuple[Status, ...]] = ("success", "failed", "cancelled")
 EITHER: Final = SUCCESS | FAILED
 ANY: Final = EITHER | CANCELLED
 
@@ -51,6 +52,10 @@ def exactly(number: float) -> Range:
 NOTHING: Final = exactly(0)
 
 
+def _nearest(guess: Range, bounds: Range) -> Range:
+    return exactly(min(max(guess.low, bounds.low), bounds.high))
+
+
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What would have become of a case; times in microseconds."""
@@ -76,6 +81,17 @@ class Fate:
             self.calls.hull(other.calls),
             self.latency.hull(other.latency),
             self.waited.hull(other.waited),
+        )
+
+    def nearest(self, guess: Fate) -> Fate:
+        """Of what is possible, what is nearest to a guess."""
+        among = guess.statuses & self.statuses or self.statuses
+        status = next(one for one in _LIKELIER if one in among)
+        return Fate(
+            frozenset((status,)),
+            _nearest(guess.calls, self.calls),
+            _nearest(guess.latency, self.latency),
+            _nearest(guess.waited, self.waited),
         )
 
 
