@@ -6,6 +6,7 @@ import importlib.util
 import math
 import sys
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -302,4 +303,4 @@ def test_a_year_of_days_and_weeks_begins_where_the_calendar_says(zone: str) -> N
         for every in ("hour", "day", "week"):
             found = bounds(every, ZoneInfo(zone), begin, begin + 36 * 3600 * SECOND)
             wanted = R.wall_periods(every, ZoneInfo(zone), begin, begin + 36 * 3600 * SECOND)
-            assert list(zip(found, found[1:], strict=False)) == wanted
+            assert list(pairwise(found)) == wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import pairwise
 from typing import Any
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -106,7 +107,7 @@ class World:
             moments.add(self.end if window.end is None else window.end)
         cuts = sorted(moment for moment in moments if start <= moment <= self.end)
         found: list[tuple[str, int, int]] = []
-        for left, right in zip(cuts, cuts[1:], strict=False):
+        for left, right in pairwise(cuts):
             state = self.state(service, left)
             if found and found[-1][0] == state:
                 found[-1] = (state, found[-1][1], right)
@@ -176,7 +177,7 @@ class World:
 
 
 def wall_periods(every: str, zone: tzinfo, begin: int, end: int) -> list[tuple[int, int]]:
-    """Hours, days and weeks by walking on, a quarter of an hour at a time, and looking at the clock on the wall."""
+    """Hours, days and weeks by walking a quarter of an hour at a time and looking at the wall clock."""
 
     def label(moment: int) -> Any:
         local = (EPOCH + timedelta(microseconds=moment)).astimezone(zone)
