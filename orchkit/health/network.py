@@ -90,7 +90,7 @@ class Network:
         self._clock, self._others, self._reach = clock, others, reach
         self.reference: Callable[[], Awaitable[bool]] | None = None
         """Who is asked instead: whether there is a network."""
-        self._asked: dict[Address | None, tuple[float, asyncio.Task[bool]]] = {}
+        self._asked: dict[Address | None, tuple[float, asyncio.Task[bool | None]]] = {}
 
     async def missing(self, error: BaseException | None, address: Address | None, *, silent: bool) -> bool:
         """Whether a check failed because this machine has no network.
@@ -106,17 +106,18 @@ class Network:
         if blame is Blame.NONE:
             return False
         others = frozenset(self._others()) - {address}
-        if not others:
-            return blame is Blame.OURS
         found = await asyncio.gather(*(self._known(one, partial(self._answers, one)) for one in others))
-        return not any(found)
+        if True in found:
+            return False
+        # Nobody answers. Those that are silent say nothing: then it is only excused what is surely ours.
+        return blame is Blame.OURS or (bool(found) and None not in found)
 
-    async def _known(self, key: Address | None, ask: Callable[[], Awaitable[bool]]) -> bool:
+    async def _known(self, key: Address | None, ask: Callable[[], Awaitable[bool | None]]) -> bool | None:
         """An answer that is fresh, whoever has asked for it."""
         now = self._clock.monotonic()
         known = self._asked.get(key)
         if known is None or now - known[0] > KNOWN_FOR_S or known[1].cancelled():
-            known = self._asked[key] = (now, asyncio.ensure_future(_bool(ask)))
+            known = self._asked[key] = (now, asyncio.ensure_future(_run(ask)))
         return await asyncio.shield(known[1])
 
     async def _by_reference(self) -> bool:
@@ -127,15 +128,17 @@ class Network:
         except (TimeoutError, OSError):
             return False
 
-    async def _answers(self, address: Address) -> bool:
-        """Whether anything at all comes back from there: that it refuses us is an answer, too."""
+    async def _answers(self, address: Address) -> bool | None:
+        """Whether anything comes back from there, be it a refusal; None: nothing, for whatever reason."""
         try:
             async with self._clock.timeout(PATIENCE_S):
                 await self._reach(address)
-        except OSError as error:  # also a timeout: then the packets have a way, and are not answered
+        except TimeoutError:
+            return None
+        except OSError as error:
             return blame_of(error) is Blame.NONE
         return True
 
 
-async def _bool(ask: Callable[[], Awaitable[bool]]) -> bool:
+async def _run(ask: Callable[[], Awaitable[bool | None]]) -> bool | None:
     return await ask()

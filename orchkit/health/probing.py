@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -217,14 +219,14 @@ def told(error: BaseException) -> str:
     """What went wrong; of errors of the HTTP client what they are about."""
     if not type(error).__module__.startswith("httpx"):
         return error_text(error)
-    causes = list(causes_of(error))
-    for cause in causes:
+    for cause in causes_of(error):
         if isinstance(cause, socket.gaierror):
             return f"its name cannot be resolved: {cause.strerror or error_message(cause)}"
-        if isinstance(cause, ConnectionRefusedError):
-            return "connection refused"
-    system = next((cause for cause in causes if isinstance(cause, OSError)), None)
-    return error_text(error if system is None else system)
+        if isinstance(cause, ssl.SSLError):
+            return error_text(cause)
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno).lower()
+    return error_text(error)
 
 
 def _short(text: str | None) -> str | None:

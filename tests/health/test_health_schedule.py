@@ -354,7 +354,7 @@ def test_without_a_network_nothing_is_held_against_services(
 
 @pytest.mark.parametrize(
     ("other", "found"),
-    [(None, "unhealthy"), (REFUSED, "unhealthy"), (TimeoutError(), "unhealthy"), (NAMES, None)],
+    [(None, "unhealthy"), (REFUSED, "unhealthy"), (TimeoutError(), None), (NAMES, None)],
     ids=["answers", "refuses", "is silent", "has no name either"],
 )
 def test_one_service_that_cannot_be_reached_is_its_own_fault(
@@ -367,6 +367,17 @@ def test_one_service_that_cannot_be_reached_is_its_own_fault(
     monitor.watch(URLS)
     timed.go(1)
     assert timed.rows("status", "a") == [found]
+
+
+def test_silence_of_the_others_is_no_answer_and_no_proof(timed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is surely unknown is not excused by others from which nothing comes back."""
+    gone = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    answering(monkeypatch, {"a.example": gone})
+    monitor = timed.monitor()
+    reaching(monitor, {"b.example": TimeoutError()})
+    monitor.watch(URLS)
+    timed.go(1)
+    assert timed.rows("status", "a") == ["unhealthy"]
 
 
 @pytest.mark.parametrize(
