@@ -202,12 +202,14 @@ class BearerAuth:
             await send({"type": "websocket.close", "code": 1008, "reason": "a bearer token is needed"})
             return
         error = ', error="invalid_token"' if given else ""
-        body = {
+        body: dict[str, Any] = {
             "type": "urn:orchkit:problem:unauthorized",
             "title": "A token is needed",
             "status": _NOT_LET_IN,
             "detail": "the token is not one of this gateway" if given else "a bearer token is needed",
         }
+        if instance := scope.get("state", {}).get("correlation_id"):
+            body["instance"] = f"urn:orchkit:request:{instance}"
         answer = JSONResponse(
             body,
             _NOT_LET_IN,

@@ -47,6 +47,7 @@ class ProblemDetails(BaseModel):
     title: str = Field(description="The same in words.", examples=["No such run"])
     status: int = Field(description="The status of the answer.", examples=[404])
     detail: str = Field(description="What was wrong this time.", examples=["there is no run 'run_0'"])
+    instance: str | None = Field(default=None, description="Which request it was: its correlation id.")
     problems: list[ProblemEntry] | None = Field(default=None, description="All problems of the request.")
 
 
@@ -68,14 +69,16 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, and nothing failed
         self.problems = None if problems is None else list(problems)
         self.headers, self.more = dict(headers or {}), more
 
-    def response(self) -> Response:
-        """The answer."""
+    def response(self, instance: str | None = None) -> Response:
+        """The answer; ``instance`` is the correlation id of the request."""
         body: dict[str, Any] = {
             "type": f"{TYPE}{self.name}",
             "title": self.name.replace("-", " ").capitalize(),
             "status": self.status,
             "detail": self.detail,
         }
+        if instance is not None:
+            body["instance"] = f"urn:orchkit:request:{instance}"
         if self.problems is not None:
             body["problems"] = [entry(problem) for problem in self.problems[:MOST_PROBLEMS]]
             if len(self.problems) > MOST_PROBLEMS:
@@ -145,7 +148,7 @@ class ProblemRoute(APIRoute):
                 refusal = refusal_of(error, self.retry_after_s)
                 if refusal is None:
                     raise
-                return refusal.response()
+                return refusal.response(getattr(request.state, "correlation_id", None))
 
         return answer
 
