@@ -69,6 +69,16 @@ class Side:
                 todo += reversed([(*above, step.step_id) for step in _begun(state)])
         return found
 
+    @cached_property
+    def given(self) -> frozenset[Path]:
+        """The steps that did not run, because their output was given to a fork."""
+        return frozenset(
+            (*above, one.step_id)
+            for above, state in self.states.items()
+            for one in state.decisions
+            if one.step_id and one.by_engine and (one.point, one.decision) == ("fork", "given")
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class StepPair:

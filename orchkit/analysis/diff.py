@@ -269,7 +269,10 @@ def _at_begin(diff: Diff, pair: StepPair, a: StepState, b: StepState) -> Iterato
     inside = pair.path in diff.a.states and pair.path in diff.b.states  # then its steps are compared, too
     defined = (_defined(side, pair.path, inside) for side in (diff.a, diff.b))
     yield from _definition(pair.path, *defined)
-    ran = a.scheduled_us is not None and b.scheduled_us is not None
+    ran = all(
+        step.scheduled_us is not None and pair.path not in side.given
+        for side, step in ((diff.a, a), (diff.b, b))
+    )
     hashes = diff.code_of(pair)
     if ran and a.parent is None and hashes is not None and hashes[0] != hashes[1]:
         yield Change(pair.path, "code", b.name, *hashes)

@@ -110,6 +110,8 @@ def _decision(diff: Diff, one: Divergence) -> str:
 
 
 def _output(diff: Diff, one: Divergence) -> str:
+    if any(one.path in side.given for side in (diff.a, diff.b)):
+        return f"step '{one.step}' was given another output in B: {_places(one.changes)}"
     given = "parameters" in diff.differing.get(one.path, ()) or "code" in diff.differing.get(one.path, ())
     though = "" if given else ", from the same parameters and code"
     return f"step '{one.step}' returned something else in B{though}: {_places(one.changes)}"

@@ -247,6 +247,21 @@ def test_decisions_of_tries_that_failed_are_effort(recording: Any) -> None:
     assert [pair.effort for pair in found.decisions].count(False) == 1
 
 
+def test_a_step_whose_output_was_given(recording: Any) -> None:
+    """It did not run in the fork: it has no other parameters there, and no other code."""
+
+    def ran(given: bool) -> RunState:
+        told = recording().start("a run", code={"load": {"hash": ("2" if given else "1") * 64}})
+        if given:
+            told.decided("load", "fork", "given").begin("load", "load", input=None)
+            return told.finish("load", tool="load", attempts=0, output=3).end().state  # type: ignore[no-any-return]
+        return told.ran("load", "load", input={"x": 1}, output=1).end().state  # type: ignore[no-any-return]
+
+    found = diff(ran(False), ran(True))
+    assert causes(found) == [("load", "output")]
+    assert headline(found) == "Step 'load' was given another output in B: output is 3 instead of 1."
+
+
 def supported(recording: Any, *pieces: dict[str, Any], chosen: str = "yes") -> RunState:
     """A run whose only step shows these pieces of evidence, and decides by the last of them."""
     told = recording().start("a run").begin("judge").add("attempt.started", "judge", 1)
