@@ -124,10 +124,12 @@ def _paths(routes: list[BaseRoute]) -> list[str]:
 
 def _surround(app: FastAPI, config: GatewayConfig, kit: Kit) -> metrics.GatewayMetrics | None:
     """What stands before the operations, from inside out; the numbers, where they are wanted."""
-    auth.install(app, config)
+    guarded = auth.install(app, config)
     if config.cors.origins:
         _cross_origin(app, config.cors)
-    app.add_middleware(Gate, limits=config.limits)
+    # An app cannot know where a server binds it: without tokens it answers only to this machine.
+    only_local = not guarded and config.auth.required is None
+    app.add_middleware(Gate, limits=config.limits, only_local=only_local)
     return metrics.install(app, kit, config)
 
 

@@ -30,8 +30,9 @@ NOT_NOW: Final = (408, 425, 429)
 """The only answers below 500 that may count as failures of a service: they say nothing of the request."""
 _PATH: Final = re.compile(r"(/[A-Za-z0-9_~.\-]+)*/?")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+_FRAMING: Final = ("host", "connection", "content-length", "transfer-encoding")
 _HEADER: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_SECRET: Final = re.compile(r"^((?:services\.\S+\.headers|auth\.tokens)\S*) is .*?: ")
+_SECRET: Final = re.compile(r"^((?:services\.\S+\.headers|auth\.tokens)\S*) is .*: ", re.DOTALL)
 """The begin of an error that would show a value which nobody should see."""
 _UNFIT: Final = ("hedge", "fallback")
 """Parts of a policy that make no sense around a request that is passed on while it comes in."""
@@ -116,7 +117,8 @@ class ServiceConfig(Record):
     def _headers(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, secret in value.items():
             text = secret.get_secret_value()
-            if not _HEADER.fullmatch(name) or not text.isascii() or not text.isprintable():
+            fit = _HEADER.fullmatch(name) and name.lower() not in _FRAMING
+            if not fit or not text.isascii() or not text.isprintable():
                 raise ValueError(f"{name!r} cannot be sent as a header")
         return value
 
@@ -330,15 +332,15 @@ class GatewayConfig(Record):
         if isinstance(value, GatewayConfig):
             return value
         data = _from_file(Path(value)) if isinstance(value, str | Path) else value
+        if not isinstance(data, Mapping | None):
+            cause = f"expected a mapping, got a {type(data).__name__}"
+            raise ParameterError("gateway", [Problem("the configuration", cause)])
         try:
-            return cls.model_validate({} if data is None else dict(data))
+            return cls.model_validate(dict(data or {}))
         except ValidationError as error:
             where = str(value) if isinstance(value, str | Path) else "the configuration"
             faults = [_SECRET.sub(r"\1: ", fault) for fault in faults_of(error)]
             raise ParameterError("gateway", [Problem(where, fault) for fault in faults]) from None
-        except (TypeError, ValueError) as error:
-            cause = f"expected a mapping, got a {type(data).__name__}"
-            raise ParameterError("gateway", [Problem("the configuration", cause)]) from error
 
 
 def _read_all(kind: type[Any], given: Mapping[str, str]) -> dict[str, Any]:

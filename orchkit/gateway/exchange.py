@@ -45,6 +45,7 @@ _CORS: Final = frozenset(
         b"max-age",
     )
 )
+_LENGTH: Final = frozenset({b"content-length"})
 NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
@@ -167,7 +168,9 @@ class Exchange:
         def location(value: bytes) -> bytes:
             return self._rewrite.location(value, self.service.origins)
 
-        return to_client(response.headers.raw, self._via, without=self._without, location=location)
+        # With chunks a length means nothing, and is not to be believed by who reads it next.
+        without = self._without | _LENGTH if "transfer-encoding" in response.headers else self._without
+        return to_client(response.headers.raw, self._via, without=without, location=location)
 
     async def _chunks(self, response: httpx.Response, patience: Patience, came: Came) -> AsyncIterator[bytes]:
         stream = response.stream
@@ -247,5 +250,5 @@ class Exchange:
 
 
 def _length(response: httpx.Response) -> int | None:
-    text = response.headers.get("content-length")
-    return int(text) if text is not None and text.isdecimal() else None
+    text = response.headers.get("content-length", "")
+    return int(text) if text.isdecimal() and "transfer-encoding" not in response.headers else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from orchkit.gateway.auth import is_loopback
 from orchkit.gateway.config import LimitSettings
 from orchkit.gateway.headers import CORRELATION, RawHeaders, correlation_id, is_host, values_of
 from orchkit.gateway.paths import fault_of, query_fault
@@ -19,8 +21,10 @@ _CLOSE = ((b"connection", b"close"),)
 class Gate:
     """ASGI middleware; bodies pass through it untouched, both ways."""
 
-    def __init__(self, app: ASGIApp, *, limits: LimitSettings) -> None:
+    def __init__(self, app: ASGIApp, *, limits: LimitSettings, only_local: bool = False) -> None:
         self._app, self._limits = app, limits
+        self._only_local = only_local
+        self._far: dict[str, bool] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through with its ``correlation_id`` in the state, or answer what is wrong."""
@@ -52,6 +56,9 @@ class Gate:
         await send({"type": "http.response.body", "body": body})
 
     def _problem(self, scope: Scope, headers: RawHeaders) -> HttpProblem | None:
+        if self._only_local and self._is_far(scope):
+            detail = "it is bound beyond this machine, and has no tokens: see auth in its configuration"
+            return HttpProblem("token-needed", detail)
         raw_path, query, limits = scope["raw_path"], scope["query_string"], self._limits
         line = len(raw_path) + len(query)
         if line > limits.url_bytes:
@@ -64,6 +71,22 @@ class Gate:
             return HttpProblem("bad-path", fault)
         fault = query_fault(query) or _framing_fault(headers)
         return None if fault is None else HttpProblem("bad-request", fault, headers=_CLOSE)
+
+    def _is_far(self, scope: Scope) -> bool:
+        """Whether the address that was connected to can be reached from elsewhere."""
+        host = (scope.get("server") or ("",))[0]
+        far = self._far.get(host)
+        if far is None:
+            far = self._far[host] = _is_address(host) and not is_loopback(host)
+        return far
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _framing_fault(headers: RawHeaders) -> str | None:

@@ -49,7 +49,6 @@ _SET_BY_US: Final = frozenset(
         b"traceparent",
         b"tracestate",
         CORRELATION,
-        REQUEST_ID,
     }
 )
 """Headers of a request that the gateway writes itself."""

@@ -14,6 +14,7 @@ TITLES: Final[Mapping[str, tuple[int, str]]] = {
     "bad-request": (400, "The request cannot be read"),
     "bad-path": (400, "The path is refused"),
     "bad-idempotency-key": (400, "The idempotency key is refused"),
+    "token-needed": (403, "A token is needed"),
     "not-found": (404, "There is nothing here"),
     "unknown-service": (404, "There is no such service"),
     "method-not-allowed": (405, "The method is not allowed here"),

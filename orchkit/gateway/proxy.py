@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from orchkit.engine.idempotency import Replay
 from orchkit.engine.recorder import StepScope, current_scope
 from orchkit.engine.single import Single, SingleRun, output_of
-from orchkit.errors import DuplicateRequestError, IdempotencyConflictError
+from orchkit.errors import DuplicateRequestError, IdempotencyConflictError, StoreError
 from orchkit.gateway.client import Body, Client
 from orchkit.gateway.config import GatewayConfig, RouteConfig
 from orchkit.gateway.exchange import Asked, Exchange
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("orchkit.gateway")
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+MOST_PENDING: Final = 50_000
+"""Events that wait to be written; with more, requests are turned away."""
 
 
 async def forward(exchange: Exchange) -> dict[str, Any]:
@@ -104,9 +105,9 @@ class Proxy:
         hub, config = self._hub, self._hub.config
         client = Client(receive, send, hub.kit.store.clock, config.limits.client_idle)
         name = scope["state"]["correlation_id"]
-        if hub.active >= config.limits.concurrent:
-            problem = HttpProblem("overloaded", "as many requests as allowed are under way")
-            await client.problem(self._later(problem), name)
+        problem = self._overload()
+        if problem is not None:
+            await client.problem(problem, name)
             return
         hub.active += 1
         try:
@@ -126,9 +127,17 @@ class Proxy:
             client.leave()
             hub.active -= 1
 
-    def _later(self, problem: HttpProblem) -> HttpProblem:
-        wait = float(self._hub.config.limits.retry_after_s)
-        return HttpProblem(problem.kind, problem.detail, wait, more={"service": self.service.name})
+    def _overload(self) -> HttpProblem | None:
+        """Why there is no room for one more request; None when there is."""
+        hub, limits = self._hub, self._hub.config.limits
+        more = {"service": self.service.name}
+        if hub.active >= limits.concurrent:
+            detail = "as many requests as allowed are under way"
+            return HttpProblem("overloaded", detail, limits.retry_after_s, more=more)
+        if hub.kit.store.log.pending > MOST_PENDING:  # the disk is full, say: memory must not be next
+            detail = "the record of the gateway cannot be written"
+            return HttpProblem("not-recorded", detail, limits.retry_after_s, more=more)
+        return None
 
     # --- what comes in -----------------------------------------------------------------------
 
@@ -316,6 +325,8 @@ class Proxy:
     async def _answer_error(self, exchange: Exchange, error: BaseException, name: str) -> None:
         """Tell the client, as far as it has not been told: an answer that has begun is cut."""
         client = exchange.client
+        if isinstance(error, StoreError):
+            log.warning("a request to %s cannot be recorded: %s", self.service.name, error)
         if client.begun or isinstance(error, ClientGoneError):
             return
         answer = answer_of(error)

@@ -108,7 +108,11 @@ class GatewayServer(Displayable):
                 target=self._run, args=(self._server, listening), name="orchkit-gateway", daemon=True
             )
             self._thread.start()
-            self._wait(self._server)
+            try:
+                self._wait(self._server)
+            except BaseException:  # also Ctrl-C
+                self.stop()
+                raise
             self._at_exit = partial(_stop_at_exit, WeakMethod(self.stop))
             atexit.register(self._at_exit)
         return self
@@ -176,7 +180,6 @@ class GatewayServer(Displayable):
         if server.up.wait(START_S) and server.started and self._failure is None:
             return
         failure = self._failure
-        self.stop()
         raise ExecutionError(f"the gateway did not come up: {failure or 'it takes too long'}") from failure
 
     # --- what it is --------------------------------------------------------------------------

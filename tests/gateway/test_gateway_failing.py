@@ -6,10 +6,15 @@ import json
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
+
+from orchkit.errors import StoreFullError
+from orchkit.kit import Kit
+from orchkit.testing import MemoryStore
 
 PROBLEM = "application/problem+json"
 Head = Callable[[socket.socket], bytes]
@@ -237,7 +242,8 @@ def test_a_service_that_is_silent_is_504(
         head_of(connection)
         if begun:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
-        connection.recv(1)  # until the gateway hangs up
+        while connection.recv(100):  # until the gateway hangs up
+            pass
 
     quick["timeout"] = {"attempt": 0.15}
     door = opened({"r": {"url": raw_server(handle).url, "policy": quick}}, {"/r": "r"})
@@ -353,3 +359,77 @@ def test_limits_of_the_policy_are_503(opened: Any, service: Any, quick: Any) -> 
     answer = door.get("/s")
     assert (answer.status_code, _kind(answer)) == (503, "overloaded")
     assert int(answer.headers["retry-after"]) >= 29
+
+
+def test_a_length_beside_chunks_is_not_passed_on(
+    opened: Any, raw_server: Any, head_of: Head, quick: Any
+) -> None:
+    """With both, the chunks count, and the client is told of no length that is not so."""
+
+    def handle(connection: socket.socket) -> None:
+        head_of(connection)
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"6\r\nlonger\r\n0\r\n\r\n"
+        )
+
+    door = opened({"r": {"url": raw_server(handle).url, "policy": quick}}, {"/r": "r"})
+    answer = door.get("/r")
+    assert answer.text == "longer"
+    assert answer.headers.get("content-length") in (None, "6")
+
+
+def test_with_a_full_disk_only_what_needs_no_record_goes_on(
+    service: Any, quick: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request is passed on, its record kept in memory until there is room; one with a key is refused."""
+    store = MemoryStore()
+    config = {"services": {"s": {"url": service.url, "policy": quick}}, "routes": {"/s": "s"}}
+    with Kit(store) as kit:
+        url = kit.gateway.start({**config, "health": {"watch": False}}).url
+        usual = store.log.writing
+
+        @contextmanager
+        def full(*, strict: bool) -> Iterator[Any]:
+            with usual(strict=strict):
+                raise StoreFullError("no space is left")
+            yield
+
+        store.log.writing = full
+        assert httpx.get(f"{url}/s").status_code == 200
+        answer = httpx.post(f"{url}/s", headers={"Idempotency-Key": "k"})
+        assert (answer.status_code, _kind(answer)) == (503, "not-recorded")
+        assert "cannot be recorded: no space is left" in caplog.text
+        store.log.writing = usual
+        assert httpx.post(f"{url}/s", headers={"Idempotency-Key": "k"}).status_code == 200
+        assert kit.sql("select status from runs")["status"].to_list()[-2:] == ["success"] * 2
+
+
+def test_a_trace_goes_through(door: Any) -> None:
+    """W3C trace context comes in, goes on with the attempt as the parent, and is the one of the run."""
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    seen = door.get("/s/x", headers={"traceparent": parent}).json()
+    found = [value for name, value in seen["headers"] if name == "traceparent"]
+    assert len(found) == 1
+    assert found[0].split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
+    assert found[0].split("-")[2] != "b7ad6b7169203331"
+
+
+def test_each_attempt_has_a_span_of_its_own(door: Any, service: Any) -> None:
+    """Whoever looks at the trace sees two calls of the service."""
+    service.plan = [503]
+    door.get("/s/x")
+    parents = [dict(seen["headers"])["traceparent"] for seen in service.seen]
+    assert len({parent.split("-")[1] for parent in parents}) == 1
+    assert len({parent.split("-")[2] for parent in parents}) == 2
+
+
+def test_numbers_are_counted_by_route(opened: Any, service: Any) -> None:
+    """/metrics tells routes apart by their template, not by the paths that clients make up."""
+    door = opened({"s": service.url}, {"/s": "s"})
+    for number in range(3):
+        door.get(f"/s/{number}")
+    text = door.get("/metrics").text
+    lines = [line for line in text.splitlines() if line.startswith("orchkit_http_requests_total")]
+    assert lines
+    assert not any('route="/s/' in line for line in lines), lines
