@@ -183,7 +183,7 @@ def test_import_loads_nothing_heavy() -> None:
     loaded = _modules_after("import orchkit")
     assert not loaded & HEAVY
     ours = {name for name in loaded if name.split(".")[0] == "orchkit"}
-    assert ours == {"orchkit", "orchkit.model", "orchkit.model.display"}
+    assert ours == {"orchkit", "orchkit.model", "orchkit.model.display", "orchkit.model.gateway"}
 
 
 def test_opening_a_kit_loads_no_frames_and_no_pictures() -> None:
