@@ -330,6 +330,7 @@ class Kit(Displayable):
         if not self.store.closed:
             self.services.close()
             self.store.close()
+        self.orchestrator.bodies.threads.release()
 
     def __enter__(self) -> Self:
         return self
