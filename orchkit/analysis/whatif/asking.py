@@ -118,7 +118,7 @@ def replay(source: Source, policy: Any, **asked: Unpack[Asked]) -> Replay:
             in `orchkit.analysis.retries`.
         policy: A `ReliabilityPolicy`, one of its parts (a `RetryPolicy`, say), a mapping of its fields, or
             the name of a preset. It is all that is around a call: what is None in it is not there. What a
-            fallback gives is not a success of the call, so fallbacks change nothing here.
+            fallback gives is no success of the call; only for the run does it matter whether there is one.
         asked: Which cases, under which assumptions; see `Asked`.
 
     Raises:

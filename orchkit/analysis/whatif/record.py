@@ -65,6 +65,8 @@ class Case:
     began: int = 0
     ended: float = 0.0
     """When nothing more was tried; infinite while it goes on."""
+    ran_out: bool = False
+    """Whether its time was over while it waited for another try."""
     cut: float = math.inf
     """When its run cut it off, or, of one that goes on, until when it is on record."""
     deadline: float = math.inf
@@ -381,7 +383,7 @@ def _place(case: Case, name: str, status: str, stay: tuple[int, float]) -> None:
     if status == "cancelled":
         case.ended = case.cut = stay[1]
     elif case.waits and case.waits[-1].delay is not None and case.status == "failed":
-        case.ended = max(case.ended, stay[1])  # it was still waiting
+        case.ended, case.ran_out = max(case.ended, stay[1]), True
 
 
 def _upwards(run_id: str, parents: Mapping[str, str | None]) -> Iterator[str]:

@@ -404,9 +404,20 @@ class Replaying:
 
     def _depart_if_other(self, going: Going, at: float) -> None:
         """It is over; on record something else may have come then, or it may have ended otherwise."""
-        assert going.fate is not None
-        if going.case.ended > at + self.within or going.fate.statuses != {going.case.status}:
+        same = self.within if at >= going.left - TIE or not going.case.ran_out else TIE
+        if going.case.ended > at + same or not self._same_end(going):
             self._depart(going, at)
+
+    def _same_end(self, going: Going) -> bool:
+        """Whether its step ended like this on record, as far as its run can see."""
+        case, fate = going.case, going.fate
+        if fate is None or fate.statuses != {case.status} or going.calls != len(case.attempts):
+            return False
+        if case.status != "failed":
+            return True
+        # A fallback makes a success of it, or does not.
+        there = None if case.policy is None else case.policy.fallback
+        return self.policy.fallback == there and (there is not None or case.standing != "success")
 
     def _depart(self, going: Going, at: float) -> None:
         """From then on it is not what it was on record, and so may be what comes after it in its run."""
