@@ -240,6 +240,7 @@ class HealthMonitor(Displayable):
 
         Raises:
             UnknownNameError: One is not watched.
+            ExecutionError: It was stopped meanwhile.
             StoreClosedError: The kit is closed.
         """
         return await asyncio.wrap_future(self._loop.submit(self._check(self._named(names))))

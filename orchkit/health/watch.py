@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final
 
 from orchkit.clock import Clock
-from orchkit.errors import BreakerOpenError, StoreError
+from orchkit.errors import BreakerOpenError, ExecutionError, StoreError
 from orchkit.health.maintenance import Maintenance
 from orchkit.health.network import Network
 from orchkit.health.probing import Finding, Prober
@@ -27,6 +27,7 @@ from orchkit.reliability.guards import Breakers
 
 LATE_SHARE: Final = 0.5
 """A check that begins, or comes back, later than this share of the interval says nothing."""
+STOPPED: Final = "the service is not watched any more, or the monitor was stopped"
 MOST_HANGING: Final = 3
 """So many probes of a service may go on after their time was over; then none is begun."""
 FAILURES, OPEN_S, SUCCESSES = 3, 60.0, 2
@@ -130,10 +131,19 @@ class Watch:
     # --- a check -------------------------------------------------------------------------------
 
     async def check(self) -> Check:
-        """Look, unless something is against it, and record that. Who asks meanwhile gets the same check."""
+        """Look, unless something is against it, and record that. Who asks meanwhile gets the same check.
+
+        Raises `ExecutionError` when it is ended before, by `land`.
+        """
         if self._flight is None or self._flight.done():
             self._flight = asyncio.get_running_loop().create_task(self._check())
-        return await asyncio.shield(self._flight)
+        flight, asking = self._flight, asyncio.current_task()
+        try:
+            return await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            if flight.cancelled() and asking is not None and not asking.cancelling():
+                raise ExecutionError(f"the check of {self.service.name!r} was ended: {STOPPED}") from None
+            raise
 
     async def land(self) -> None:
         """End a check that is going on, without a verdict, and let go of probes that hang."""

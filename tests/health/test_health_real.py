@@ -103,6 +103,75 @@ def test_a_kit_that_nobody_holds_is_not_watched_for() -> None:
     assert (len(asked), loop_thread.run(_tasks())) == (count, [])
 
 
+@pytest.mark.parametrize("how", ["stop", "close", "unwatch"])
+def test_who_asks_while_it_is_stopped_gets_an_error(how: str) -> None:
+    """Neither an answer that never comes nor a cancellation that nobody asked for."""
+    kit = ok.open()
+    begun = threading.Event()
+
+    def probe() -> None:
+        begun.set()
+        time.sleep(0.5)
+
+    kit.health.watch({"it": probe}, interval=36_000)
+    raised: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            kit.health.check()
+        except BaseException as error:
+            raised.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert begun.wait(10)
+    end = {"stop": kit.health.stop, "close": kit.close, "unwatch": lambda: kit.health.unwatch("it")}
+    end[how]()
+    asking.join(10)
+    kit.close()
+    kit.close()
+    assert [type(error) for error in raised] == [ok.errors.ExecutionError]
+
+
+def test_opening_watching_and_closing_from_many_threads() -> None:
+    """Whatever comes between, nothing hangs and only the errors that are documented come out."""
+    wrong: list[BaseException] = []
+
+    def once(number: int) -> None:
+        try:
+            for _ in range(5):
+                kit = ok.open()
+                kit.health.watch({"a": lambda: True, "b": lambda: False}, interval=0.02, timeout=0.5)
+                asking = threading.Thread(target=ask, args=(kit,))
+                asking.start()
+                time.sleep(0.01 * number)
+                kit.close()
+                asking.join(20)
+                assert not asking.is_alive()
+        except BaseException as error:
+            wrong.append(error)
+
+    def ask(kit: ok.Kit) -> None:
+        try:
+            while True:
+                kit.health.check()
+                kit.health.maintenance("a", duration=0.01)
+                kit.health.status()
+        except (ok.errors.ExecutionError, ok.StoreClosedError):
+            pass
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=once, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+    assert not any(thread.is_alive() for thread in threads)
+    assert loop_thread.run(_tasks()) == []
+
+
 def test_stopping_twice_and_watching_again() -> None:
     """Stopping is idempotent; what is stopped can be begun again."""
     with ok.open() as kit:
