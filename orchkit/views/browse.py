@@ -109,7 +109,7 @@ class Table:
 
     def _head(self) -> str:
         cells = (
-            f'<th scope="col" style="{_CELL};text-align:{_side(one)};font-weight:600"'
+            f'<th scope="col" style="{_CELL};text-align:{_side(one)};font-weight:600;white-space:nowrap"'
             f"{' data-choice' if one.choice else ''}>{html(one.name)}</th>"
             for one in self.columns
         )
