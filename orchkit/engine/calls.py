@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any, Final
 
 from orchkit.engine.draft import Draft, brief, did_you_mean, quoting_hint, read_uses, step_name
 from orchkit.engine.reference_types import reference_type, use_problems
 from orchkit.engine.references import Reference, compile_template, parse, texts_in
 from orchkit.errors import OrchkitError, ParameterError, Problem, ReferenceSyntaxError
+from orchkit.model.near import near
 from orchkit.model.workflow import StepDefinition
 from orchkit.registry.parameters import NO_FIELD, UNKNOWN, compatible
 from orchkit.registry.schema import exists_only_in_python
@@ -102,9 +102,7 @@ def _call(
     if draft.services_to_come:
         expected = {name for name in missing if exists_only_in_python(specs[name].annotation)}
     # A misspelt parameter is one mistake, not also a missing one; and what holds a reference is not missing.
-    misspelt = {
-        near for name in parameters.keys() - specs.keys() for near in get_close_matches(name, missing, n=1)
-    }
+    misspelt = {found for name in parameters.keys() - specs.keys() for found in near(name, missing)}
     for problem in _fixed_problems(draft, target, fixed) if fixed or missing else ():
         if not any(problem.where in names for names in (open_, misspelt, expected)):
             yield Problem(

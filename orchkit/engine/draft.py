@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any, Final, TypedDict
 
 from orchkit.engine.conditions import compile_condition
 from orchkit.engine.references import Reference, parse, texts_in
 from orchkit.errors import ConditionSyntaxError, OrchkitError, Problem, ReferenceSyntaxError
+from orchkit.model.near import near
 from orchkit.model.workflow import StepDefinition, Workflow
 from orchkit.registry.parameters import UNKNOWN
 from orchkit.registry.registry import Registry
@@ -184,9 +184,9 @@ def step_name(step_id: str) -> str:
 def did_you_mean(name: str, known: Collection[str]) -> str | None:
     """A hint with the names that are like this one, or with all when there are few."""
     if len(known) <= _MANY_NAMES:  # comparing is slow, and a large workflow may be all wrong
-        near = get_close_matches(name, known, n=1)
-        if near:
-            return f"did you mean {near[0]!r}?"
+        found = near(name, known)
+        if found:
+            return f"did you mean {found[0]!r}?"
     if not 0 < len(known) <= _LISTED:
         return None
     shown: list[str] = []

@@ -16,6 +16,7 @@ from orchkit.engine.graph import find_cycle
 from orchkit.engine.policychecks import policy_problems
 from orchkit.engine.reference_types import over_problems, use_problems
 from orchkit.errors import Problem
+from orchkit.model.near import spent
 from orchkit.model.policy import READERS
 from orchkit.model.workflow import StepDefinition, Workflow
 from orchkit.registry.registry import Registry
@@ -165,16 +166,18 @@ def _dependency_problems(draft: Draft, index: int, tangled: Pairs) -> Iterator[P
     for where, other in named:
         if other not in draft.position:
             cause = f"{where} names unknown step {other!r}"
-            others = draft.position.keys() - {step.step_id}
-            hint = quoting_hint(where, draft.quoted_ids)
-            yield Problem(
-                step_name(step.step_id),
-                cause,
-                hint or did_you_mean(other, sorted(others, key=draft.position.__getitem__)),
-            )
+            hint = quoting_hint(where, draft.quoted_ids) or _other_step(draft, step.step_id, other)
+            yield Problem(step_name(step.step_id), cause, hint)
         elif other not in seen and (step.step_id, other) not in tangled:
             seen.add(other)
             yield from _order_problems(draft, index, where, other)
+
+
+def _other_step(draft: Draft, step_id: str, wrong: str) -> str | None:
+    if spent():
+        return None
+    others = draft.position.keys() - {step_id}
+    return did_you_mean(wrong, sorted(others, key=draft.position.__getitem__))
 
 
 def _order_problems(draft: Draft, index: int, where: str, other: str) -> Iterator[Problem]:

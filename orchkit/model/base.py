@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from orchkit.model.near import near
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -54,8 +55,8 @@ class Record(BaseModel):
     def _hint(cls, name: str) -> str:
         aliases = (getattr(info.validation_alias, "choices", ()) for info in cls.model_fields.values())
         names = [*cls.model_fields, *cls.also_read, *(str(name) for choices in aliases for name in choices)]
-        near = get_close_matches(name, names, n=1)
-        return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cls.model_fields)}"
+        found = near(name, names)
+        return f"did you mean {found[0]!r}?" if found else f"there are {', '.join(cls.model_fields)}"
 
     def __copy__(self) -> Self:
         """A copy without what was worked out of the fields and kept: `model_copy` may change them."""

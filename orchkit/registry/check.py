@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any
 
 from pydantic import ValidationError
 
 from orchkit.errors import ParameterError, Problem
+from orchkit.model.near import near
 from orchkit.registry.schema import exists_only_in_python, parameters_adapter
 from orchkit.registry.signature import ParameterSpec
 from orchkit.registry.typeforms import type_name
@@ -84,7 +84,7 @@ class ParameterCheck:
             return Problem(
                 name, f"is the service {type_name(self._services[name])}", "it is injected: leave it out"
             )
-        close = get_close_matches(name, self._specs, n=1)
+        close = near(name, self._specs)
         known = f"known: {', '.join(self._specs)}" if self._specs else "it takes none"
         return Problem(name, "unknown parameter", f"did you mean {close[0]!r}?" if close else known)
 
