@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -492,3 +493,42 @@ def test_a_closed_store_is_a_problem(api: Any, step: Any) -> None:
     answer = api.submit(step("wait"))
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     assert api.ask("GET", "/runs").status_code == 503
+
+
+HOSTILE: dict[str, Callable[[], Any]] = {
+    "each step names an unknown one": lambda: {
+        "steps": [
+            {
+                "id": f"step_{n:04d}_abc",
+                "tool": "add",
+                "depends_on": [f"step_{n:04d}_x{m}" for m in range(20)],
+            }
+            for n in range(900)
+        ]
+    },
+    "parameters that nobody knows": lambda: {
+        "steps": [
+            {"id": str(n), "tool": "add", "params": {f"a{m}": 1 for m in range(50)}} for n in range(300)
+        ]
+    },
+    "fields that nobody knows": lambda: {f"stepss{n}": n for n in range(40_000)},
+    "steps of other fields": lambda: {"steps": [{f"stepp_{n}": 1} for n in range(1_000)]},
+    "tools that are nearly offered": lambda: {
+        "steps": [{"id": str(n), "tool": f"mail.sned{n}"} for n in range(1_000)]
+    },
+    "long names that are alike": lambda: {
+        "steps": [
+            {"id": "ab" * 100_000 + str(n), "tool": "mail.send", "depends_on": "ab" * 100_000} for n in (1, 2)
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_very_wrong_definitions_are_refused_soon(api: Any, name: str) -> None:
+    """A definition that is wrong in very many places costs little: only some are told what was meant."""
+    body = {"workflow_definition": {"name": "a", "execution_mode": "dag", "steps": [], **HOSTILE[name]()}}
+    began = time.process_time()
+    answer = api.ask("POST", "/workflows", json=body)
+    assert answer.status_code in (403, 422)
+    assert time.process_time() - began < 6

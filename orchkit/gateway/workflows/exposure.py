@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from orchkit.errors import Problem
 from orchkit.gateway.workflows.settings import WorkflowSettings
 from orchkit.model.base import Record
+from orchkit.model.near import near
 from orchkit.model.policy import READERS
 from orchkit.model.reference import FunctionName, function_name
 from orchkit.model.workflow import StepDefinition, Workflow
@@ -66,8 +66,8 @@ class Offer:
             if self.has(named.tool):
                 continue
             offered = self.names() if offered is None else offered
-            near = get_close_matches(named.tool, offered, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else None
+            close = near(named.tool, offered)
+            hint = f"did you mean {close[0]!r}?" if close else None
             found.append(Problem(named.where, f"tool {named.tool!r} is not offered here", hint))
         return found
 

@@ -16,10 +16,14 @@ from orchkit.gateway.workflows.refusals import Refusal, invalid
 from orchkit.gateway.workflows.settings import WorkflowSettings
 from orchkit.model.faults import problems_of
 from orchkit.model.idempotency import IdempotencyKey
+from orchkit.model.near import at_most
 from orchkit.model.request import NO_DIRECTIVES, ExecutionDirective, WorkflowRequestPayload
 from orchkit.model.workflow import Workflow
 from orchkit.registry.registry import Registry
 
+_COMPARISONS: Final = 20_000
+"""For all hints to wrong names in a request, half a second."""
+_MOST_FIELDS: Final = 100
 _LONGEST_KEY: Final = 255
 _DEFINITION: Final = "workflow_definition"
 _DIRECTIVES: Final = "execution_directives"
@@ -59,6 +63,10 @@ class Intake:
         Takes a while for a large definition: call it in a thread. Raises a `Refusal`: 400 for what is not
         JSON, 403 for tools that are not offered, else 422, each with all problems of that kind.
         """
+        with at_most(_COMPARISONS):
+            return self._read(body, key)
+
+    def _read(self, body: bytes, key: str | None) -> Order:
         data = _parsed(body)
         self._check_size(data)
         payload, workflow, problems = _shaped(data)
@@ -87,7 +95,11 @@ class Intake:
     def _check_size(self, data: Any) -> None:
         """Before anything is made of it. Raises a 422."""
         settings, problems = self._settings, []
-        steps, below = _counted(data.get(_DEFINITION) if isinstance(data, dict) else None)
+        steps, below, fields = _counted(data.get(_DEFINITION) if isinstance(data, dict) else None)
+        fields = max(fields, len(data) if isinstance(data, dict) else 0)
+        if fields > _MOST_FIELDS:
+            cause = f"a definition or step with {fields:,} fields, there are not so many"
+            problems.append(Problem("the request", cause))
         if _deeper(data, settings.max_depth):
             problems.append(Problem("the request", f"nested deeper than {settings.max_depth} levels"))
         if steps > settings.max_steps:
@@ -176,19 +188,21 @@ def _inside(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _counted(definition: Any) -> tuple[int, int]:
-    """How many steps a definition has in all, and how deep sub-workflows are nested in it."""
-    count = deepest = 0
+def _counted(definition: Any) -> tuple[int, int, int]:
+    """Of a definition: how many steps it has in all, how deep sub-workflows are, the most fields of any."""
+    count = deepest = fields = 0
     left = [(definition, 0)]
     while left:
         inner, depth = left.pop()
         deepest = max(deepest, depth)
-        steps = inner.get("steps") if isinstance(inner, dict) else None
-        if isinstance(steps, list):
-            count += len(steps)
-            below = (step.get("workflow") for step in steps if isinstance(step, dict))
-            left += [(workflow, depth + 1) for workflow in below if workflow is not None]
-    return count, deepest
+        if not isinstance(inner, dict):
+            continue
+        steps = inner.get("steps")
+        found = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+        count += len(steps) if isinstance(steps, list) else 0
+        fields = max(fields, len(inner), *map(len, found), 0)
+        left += [(step["workflow"], depth + 1) for step in found if step.get("workflow") is not None]
+    return count, deepest, fields
 
 
 def _count(name: str, problems: list[Problem]) -> str:
