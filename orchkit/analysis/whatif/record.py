@@ -157,7 +157,7 @@ def read(
         for case in cases.values()
         if (steps is None or not {case.step_id, case.step_id.partition("[")[0]}.isdisjoint(steps))
         and (tools is None or case.tool in tools)
-        and (case.attempts or case.rejections)
+        and (case.attempts or case.rejections or case.queued)
     ]
     chosen.sort(key=lambda case: (case.began, case.run_id, case.step_id))
     base = min((case.began for case in cases.values()), default=0)
@@ -320,6 +320,8 @@ _STEPS: Columns = {
     "ended": "float",
 }
 _RUNS: Columns = {"run_id": "text", "parent_run_id": "maybe", "steadfast": "bool", "deadline": "float"}
+_AT_ONCE: Final = 5
+"""Microseconds; what is cancelled sooner has not had the time to call."""
 _STEPS_QUERY = """, nothing AS (SELECT 1)
     SELECT run_id, step_id, name, node_type, status, epoch_us(scheduled_at) AS began,
            CAST(epoch_us(finished_at) AS DOUBLE) AS ended
@@ -348,9 +350,6 @@ def _surroundings(
     deadlines = {run_id: _ended(deadline) for run_id, _, _, deadline in _tuples(runs)}
     steps = ask(source, _STEPS_QUERY, _STEPS, selection)
     unfinished = set()
-    for case in cases.values():
-        *_, case.root = above = list(_upwards(case.run_id, parents))
-        _limit(case, min(deadlines.get(run_id, math.inf) for run_id in above))
     for run_id, step_id, name, node_type, status, began, ended in _tuples(steps):
         root = _root(run_id, parents)
         found = cases.get((run_id, step_id))
@@ -358,9 +357,14 @@ def _surroundings(
             unfinished.add(root)
         elif node_type not in ("map", "workflow"):
             stays[root].append(Stay(_int(began), _ended(ended), (run_id, step_id)))
+            if found is None and status == "cancelled" and _ended(ended) > _int(began) + _AT_ONCE:
+                # It stood in a queue until its run was over.
+                found = cases[run_id, step_id] = Case(run_id, step_id, name, root, _int(began), queued=True)
             if found is not None:
                 _place(found, name, status, (_int(began), _ended(ended)))
     for case in cases.values():
+        *_, case.root = above = list(_upwards(case.run_id, parents))
+        _limit(case, min(deadlines.get(run_id, math.inf) for run_id in above))
         if case.step_id == "":  # a single operation is a run without steps
             stays[case.root].append(Stay(case.began, case.ended, case.key))
     steadfast = {case.root for case in cases.values()} - weak
