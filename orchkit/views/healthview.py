@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from orchkit.ids import new_id
 from orchkit.model.health import ServiceHealth
 from orchkit.views import healthcards
+from orchkit.views.cards import muted
 from orchkit.views.following import display, follow, has_widgets
 from orchkit.views.monitorwidget import make_widget
 
@@ -100,7 +101,8 @@ class HealthView:
     def snapshot(self) -> dict[str, Any]:
         """All that is shown; from any thread."""
         model = {} if self.widget is None else {"model": self.widget.model_id}
-        shown = {"all": True, "version": self._version, "left": self._html, "text": self._text, **model}
+        left = self._html + muted("So they stood when the kernel that watched them ended.")
+        shown = {"all": True, "version": self._version, "left": left, "text": self._text, **model}
         return {**shown, "board": {"final" if self._over else "html": self._html}}
 
     def obey(self, order: Any) -> None:

@@ -39,3 +39,17 @@ def test_the_card_follows_the_services_and_stays(notebook: Callable[..., Any]) -
     assert "stopped" in "".join(kept["text/html"])
     assert "<img src=x" not in "".join(kept["text/html"])
     assert "application/vnd.jupyter.widget-view+json" not in kept
+
+
+def test_a_kernel_that_ends_leaves_the_card_as_it_stood(notebook: Callable[..., Any]) -> None:
+    """Nothing is lost of what was seen last, and nothing asks for a widget that is gone."""
+    book = notebook(SETUP, "services['writer'].be('failing')")
+    book.run(0)
+    book.run(1)
+    book.output(0).locator("tr", has_text="writer").get_by_text("unhealthy").wait_for()
+    book.restart()
+    book.save()
+    kept = book.outputs(0)[-1]["data"]
+    assert "HTTP 500" in "".join(kept["text/html"])
+    assert "when the kernel that watched them ended" in "".join(kept["text/html"])
+    assert "application/vnd.jupyter.widget-view+json" not in kept
