@@ -11,7 +11,8 @@ from orchkit.demo.services import WELL, ExampleServices
 
 services = ExampleServices(WELL)
 kit = ok.open()
-kit.health.watch({**services.health_urls, "<img src=x onerror=alert(1)>": lambda: {"status": "warn"}}, interval=0.3)
+odd = {"<img src=x onerror=alert(1)>": lambda: {"status": "warn"}}
+kit.health.watch({**services.health_urls, **odd}, interval=0.3)
 kit.health
 """
 
