@@ -286,6 +286,21 @@ def test_no_more_clients_than_allowed_follow(serve: Any, step: Any) -> None:
     assert api.router.following == 0
 
 
+def test_a_submission_that_does_not_come_is_given_up(serve: Any) -> None:
+    """A body that comes too slowly is 408; a client that goes away in the midst of one disturbs nothing."""
+    server = serve(max_body_s=0.1)
+    headers = ("Host: gateway", "Content-Type: application/json", "Content-Length: 50")
+    head = "\r\n".join(("POST /workflows HTTP/1.1", *headers, "", "{")).encode()
+    for waits in (True, False):
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as client:
+            client.sendall(head)
+            if waits:
+                answer = client.recv(65_536)
+                assert answer.startswith(b"HTTP/1.1 408 ")
+                assert b"urn:orchkit:problem:request-too-slow" in answer
+    assert httpx.get(f"http://127.0.0.1:{server.port}/tools").status_code == 200
+
+
 # --- ends ----------------------------------------------------------------------------------
 
 

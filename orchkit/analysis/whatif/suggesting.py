@@ -208,7 +208,10 @@ def _told(name: str, value: Any) -> str:
 
 def _range(row: Mapping[str, Any], name: str) -> str:
     low, high = (_number(name, row[f"{name}_{end}"]) for end in ("low", "high"))
-    return f"{low} (exact)" if low == high else f"{low} to {high}"
+    if low == high:
+        return f"{low} (exact)"
+    guess = row.get(f"{name}_estimate")
+    return f"{low} to {high}" + (f" (estimate {_number(name, guess)})" if guess is not None else "")
 
 
 def _number(name: str, value: float) -> str:

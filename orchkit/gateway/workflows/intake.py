@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 
 from orchkit.engine.validation import check
 from orchkit.errors import ParameterError, Problem, WorkflowValidationError
@@ -41,13 +43,20 @@ class Order:
 
 
 async def read_body(chunks: AsyncIterator[bytes], settings: WorkflowSettings) -> bytes:
-    """The body, as far as it may reach. Raises a 413."""
+    """The body, as far as it may reach. Raises a 413, or a 408 when it takes too long to come."""
     body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > settings.max_bytes:
-            told = f"the request is larger than {settings.max_bytes:,} bytes"
-            raise Refusal(413, "request-too-large", told, headers={"Connection": "close"})
+    try:
+        async with asyncio.timeout(settings.max_body_s):
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > settings.max_bytes:
+                    told = f"the request is larger than {settings.max_bytes:,} bytes"
+                    raise Refusal(413, "request-too-large", told, headers={"Connection": "close"})
+    except TimeoutError:
+        told = f"the request did not come within {settings.max_body_s:g} s"
+        raise Refusal(408, "request-too-slow", told, headers={"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise Refusal(400, "request-cut-off", "the client went away") from None
     return bytes(body)
 
 

@@ -187,6 +187,7 @@ _EXAMPLES: Final[Mapping[int, tuple[str, str]]] = {
     401: ("unauthorized", "a bearer token is needed"),
     403: ("tool-not-offered", "the definition names tools that are not offered here"),
     404: ("no-such-run", "there is no run 'run_019a6f0c5f0a7c3e9d1b2a3c4d5e6f70'"),
+    408: ("request-too-slow", "the request did not come within 30 s"),
     409: ("run-is-over", "run run_019a6f0c5f0a7c3e9d1b2a3c4d5e6f70 ended success"),
     413: ("request-too-large", "the request is larger than 1,048,576 bytes"),
     415: ("not-json", "send application/json"),

@@ -234,7 +234,7 @@ class WorkflowRouter(APIRouter):
             responses={
                 202: {"description": "The run has begun.", **_LOCATION},
                 200: {"description": "The run that the key names.", "model": Submitted, **_LOCATION},
-                **documented(400, 403, 409, 413, 415, 422, 429, 503, 507),
+                **documented(400, 403, 408, 409, 413, 415, 422, 429, 503, 507),
             },
             openapi_extra=_BODY,
         )

@@ -31,6 +31,8 @@ class WorkflowSettings(Record):
     """Whether ``execution_directives`` may leave out hooks, such as an audit."""
     max_bytes: int = Field(default=1_048_576, ge=1)
     """The largest request."""
+    max_body_s: float = Field(default=30.0, gt=0)
+    """The longest, in seconds, that a request may take to come in."""
     max_steps: int = Field(default=1_000, ge=1)
     """The most steps of a definition, those of its sub-workflows included."""
     max_depth: int = Field(default=32, ge=4)
