@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, field_validator
 from starlette.responses import JSONResponse
 
 from orchkit.errors import ParameterError, Problem
+from orchkit.gateway.problems import MEDIA_TYPE
 from orchkit.model.base import Record
 
 if TYPE_CHECKING:
@@ -27,6 +28,34 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _BEARER: Final = re.compile(rb"bearer +([^ ]+) *", re.IGNORECASE)
 _NOT_LET_IN: Final = 401
+
+
+_REFUSED: Final[dict[str, Any]] = {
+    "description": "A token is needed, or the one that came is unknown.",
+    "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "instance": {"type": "string"},
+                },
+            },
+            "example": {
+                "type": "urn:orchkit:problem:unauthorized",
+                "title": "A token is needed",
+                "status": 401,
+                "detail": "a bearer token is needed",
+            },
+        }
+    },
+}
+"""For OpenAPI."""
 
 
 class AuthSettings(Record):
@@ -101,7 +130,22 @@ def install(app: Starlette, config: Guarded, environment: Mapping[str, str] = os
         hint = f"set {settings.tokens_variable}, tokens or tokens_file; or bind to 127.0.0.1"
         raise ParameterError("gateway", [Problem("auth", cause, hint)])
     app.add_middleware(BearerAuth, tokens=tokens, open_paths=settings.open_paths)
+    app.state.auth = settings
     return True
+
+
+def describe(app: Starlette, document: dict[str, Any]) -> None:
+    """Put what `install` has added into the app's OpenAPI document."""
+    settings = getattr(app.state, "auth", None)
+    if settings is None:
+        return
+    schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["bearer"] = {"type": "http", "scheme": "bearer", "description": "A token of this gateway."}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if path not in settings.open_paths or method not in ("get", "head"):
+                operation["security"] = [{"bearer": []}]
+                operation.setdefault("responses", {})["401"] = _REFUSED
 
 
 def is_loopback(host: str) -> bool:
@@ -214,6 +258,6 @@ class BearerAuth:
             body,
             _NOT_LET_IN,
             headers={"WWW-Authenticate": f'Bearer realm="orchkit"{error}'},
-            media_type="application/problem+json",
+            media_type=MEDIA_TYPE,
         )
         await answer(scope, receive, send)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.openapi.utils import get_openapi
 
+from orchkit.gateway import auth
 from orchkit.gateway.problems import MEDIA_TYPE, TITLES
 from orchkit.gateway.proxy import IDEMPOTENT, Proxy
 
@@ -62,6 +63,7 @@ def describe(app: FastAPI, proxies: Iterable[Proxy]) -> None:
             found.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
             for proxy in routes:
                 found["paths"] |= _paths(proxy)
+            auth.describe(app, found)
             app.openapi_schema = found
         return app.openapi_schema
 

@@ -149,6 +149,20 @@ def test_workflows_and_numbers_are_served_with_the_rest(kit: Kit, service: str) 
     assert 'orchkit_runs{status="success"} 2.0' in text
 
 
+def test_the_document_says_what_needs_a_token(kit: Kit, service: str) -> None:
+    """In OpenAPI every operation needs the token and can answer 401, but for those that are left open."""
+    document = ask(kit, service, ("GET", "/openapi.json", allowed()))[0].json()
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            is_open = (path, method) == ("/health", "get")
+            assert ("401" in operation["responses"]) is not is_open
+            assert (operation.get("security") == [{"bearer": []}]) is not is_open
+    ids = [op.get("operationId") for operations in document["paths"].values() for op in operations.values()]
+    named = [one for one in ids if one is not None]
+    assert len(set(named)) == len(named)
+
+
 def test_a_gateway_without_a_token_stays_at_home() -> None:
     """An app for an address that others can reach is not made without a token."""
     with pytest.raises(ParameterError, match="no token"):
