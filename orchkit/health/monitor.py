@@ -306,14 +306,13 @@ class HealthMonitor(Displayable):
 
         A probe that is a sync function goes on in its thread until it returns: nothing can stop it.
         """
-        if self._keeping.idle:
-            return
-        landed = self._loop.submit(self._keeping.close(list(self._watches.values())))
-        if not self._loop.is_current:  # there it will end by itself, as soon as the caller lets it
-            with suppress(TimeoutError):
-                landed.result(STOP_S)
-        with suppress(StoreError):
-            self._recorder.flush()
+        if self._watches or not self._keeping.idle:
+            landed = self._loop.submit(self._keeping.close(list(self._watches.values())))
+            if not self._loop.is_current:  # there it will end by itself, as soon as the caller lets it
+                with suppress(TimeoutError):
+                    landed.result(STOP_S)
+            with suppress(StoreError):
+                self._recorder.flush()
         self._workers.release()
 
     def _ipython_display_(self) -> None:

@@ -82,7 +82,7 @@ def services_of(targets: Mapping[str, Target], settings: Mapping[str, Any]) -> l
     """The services that are to be watched; raises `ParameterError` with all that is wrong."""
     if not isinstance(targets, Mapping):
         raise ParameterError(
-            "watch", [_problem("services", "not a mapping", 'write {"writer": "http://..."}')]
+            "watch", [Problem("services", "not a mapping", 'write {"writer": "http://..."}')]
         )
     problems: list[Problem] = []
     found = [_service(str(name), target, settings, problems) for name, target in targets.items()]
@@ -97,7 +97,7 @@ def _service(name: str, target: Target, settings: Mapping[str, Any], problems: l
         unknown = sorted(set(map(str, target)) - set(_FIELDS))
         if unknown:
             problems.append(
-                _problem(name, f"no such setting: {', '.join(unknown)}", f"there are {', '.join(_FIELDS)}")
+                Problem(name, f"no such setting: {', '.join(unknown)}", f"there are {', '.join(_FIELDS)}")
             )
         given.update({key: value for key, value in target.items() if key in _FIELDS})
     elif callable(target):
@@ -113,11 +113,11 @@ def _service(name: str, target: Target, settings: Mapping[str, Any], problems: l
 
 def _named(name: str) -> list[Problem]:
     if not name.strip():
-        return [_problem("services", "a service without a name")]
+        return [Problem("services", "a service without a name")]
     try:
         name.encode()
     except UnicodeEncodeError:
-        return [_problem("services", f"the name {name!r} is no valid text")]
+        return [Problem("services", f"the name {name!r} is no valid text")]
     return []
 
 
@@ -125,17 +125,17 @@ def _asked(name: str, given: Mapping[str, Any]) -> list[Problem]:
     """What is wrong with how it is asked."""
     url, probe = given.get("url"), given.get("probe")
     if (url is None) == (probe is None):
-        return [_problem(name, "give a URL or a function", "one of both")]
+        return [Problem(name, "give a URL or a function", "one of both")]
     if probe is not None:
-        return [] if callable(probe) else [_problem(name, f"{probe!r} cannot be called")]
+        return [] if callable(probe) else [Problem(name, f"{probe!r} cannot be called")]
     if not isinstance(url, str):
-        return [_problem(name, f"{type(url).__name__} is neither a URL nor a function")]
+        return [Problem(name, f"{type(url).__name__} is neither a URL nor a function")]
     try:
         parts: SplitResult = urlsplit(url)
         sound = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:  # a port that is no number, brackets that do not close
         sound = False
-    return [] if sound else [_problem(name, f"{url!r} is no URL", "write http://host:port/health")]
+    return [] if sound else [Problem(name, f"{url!r} is no URL", "write http://host:port/health")]
 
 
 def _seconds(where: str, value: Any, problems: list[Problem], *, optional: bool) -> Any:
@@ -148,10 +148,6 @@ def _seconds(where: str, value: Any, problems: list[Problem], *, optional: bool)
         or not isfinite(seconds)
         or seconds <= 0
     ):
-        problems.append(_problem(where, f"{value!r} is no number of seconds above 0"))
+        problems.append(Problem(where, f"{value!r} is no number of seconds above 0"))
         return 1.0
     return float(seconds)
-
-
-def _problem(where: str, cause: str, hint: str | None = None) -> Problem:
-    return Problem(where, cause, hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -89,6 +90,24 @@ def test_a_response_time_that_is_none_is_measured(kit: ok.Kit, number: Any) -> N
     took = kit.health.check()["it"].response_time_ms
     assert took is not None
     assert 0 <= took < 5000
+
+
+def test_so_many_are_asked_at_the_same_time_and_no_more(kit: ok.Kit) -> None:
+    """The others wait for their turn; each is asked once."""
+    inside, most, asked = 0, 0, 0
+
+    async def probe() -> None:
+        nonlocal inside, most, asked
+        inside, asked = inside + 1, asked + 1
+        most = max(most, inside)
+        await asyncio.sleep(0.02)
+        inside -= 1
+
+    monitor = ok.HealthMonitor(kit.store, kit.breakers, concurrency=3)
+    monitor.watch({f"s{number}": probe for number in range(10)}, interval=36_000)
+    answers = monitor.check()
+    monitor.stop()
+    assert (most, asked, {one.status for one in answers.values()}) == (3, 10, {"healthy"})
 
 
 HOSTILE = [
