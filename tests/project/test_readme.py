@@ -12,7 +12,7 @@ def test_the_example_runs_and_prints_what_it_says(repository: Path, tmp_path: Pa
     """The examples of the README, one after the other in a fresh file, give the output in their comments."""
     text = (repository / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     (tmp_path / "example.py").write_text("\n".join(blocks), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", "example.py"],
@@ -32,6 +32,7 @@ def test_the_example_runs_and_prints_what_it_says(repository: Path, tmp_path: Pa
     assert "without sending a response. unhealthy\n" in done.stdout
     assert "\nanswered 200\n" in done.stdout
     assert "\nresearch closed the connection before its answer was complete" in done.stdout
+    assert "\n['event: run.started', 'event: run.finished']\nBergen: warm\n" in done.stdout
     assert (tmp_path / "runs.duckdb").exists()
 
 
