@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from orchkit.errors import StoreClosedError
 from orchkit.executors.threads import ThreadWorkers
 from orchkit.health.recording import Recorder
+from orchkit.health.standing import Standing
 from orchkit.health.watch import Watch
 from orchkit.reliability.classify import error_text
 
@@ -27,6 +28,15 @@ class Flusher:
         async with self._turn:
             if not self._recorder.idle:
                 await self._workers.run(self._recorder.flush, {})
+
+
+def reader(recorder: Recorder, workers: ThreadWorkers) -> Callable[[str], Awaitable[Standing]]:
+    """Reads in a worker thread how a service stands by the history, which may take its time."""
+
+    def read(name: str) -> Awaitable[Standing]:
+        return workers.run(recorder.recorded, {"name": name})
+
+    return read
 
 
 class Keeping:

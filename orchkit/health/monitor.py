@@ -24,7 +24,7 @@ from orchkit.errors import (
 )
 from orchkit.executors.threads import ThreadWorkers
 from orchkit.health.http import client_library
-from orchkit.health.keeping import Flusher, Keeping
+from orchkit.health.keeping import Flusher, Keeping, reader
 from orchkit.health.maintenance import Maintenance, window_of
 from orchkit.health.network import Address, Network
 from orchkit.health.probing import Prober
@@ -90,6 +90,7 @@ class HealthMonitor(Displayable):
             self._network,
             Prober(clock, self._workers),
             Flusher(self._recorder, self._workers),
+            reader(self._recorder, self._workers),
             asyncio.Semaphore(concurrency),
         )
         self._keeping = Keeping(self._recorder)

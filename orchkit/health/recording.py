@@ -15,6 +15,7 @@ from orchkit.errors import StoreClosedError, StoreError
 from orchkit.health.service import Service
 from orchkit.health.standing import Check, Standing, read
 from orchkit.model import event as ev
+from orchkit.model.health import FOUND
 from orchkit.store import codec
 from orchkit.store.log import Row
 from orchkit.store.store import Store
@@ -25,6 +26,13 @@ MOST_KEPT: Final = 10_000
 
 INGEST_EVERY: Final = 500
 """After so many checks they are moved to the history, where nobody else does anything that would."""
+
+MOST_READ: Final = 500
+"""So many checks are looked at for the last hundred that were performed."""
+_LAST: Final = """
+SELECT epoch_us(checked_at), CASE WHEN performed THEN status END, reason, response_ms, error, details
+FROM health_checks WHERE service = ? ORDER BY seq DESC LIMIT ?
+"""
 
 
 class Latest(NamedTuple):
@@ -67,6 +75,19 @@ class Recorder:
         """How a service stands by the record; None when there is nothing (that can be read)."""
         record = self._store.get_state(KIND, name)
         return None if record is None else _latest(record.value)
+
+    def recorded(self, name: str) -> Standing:
+        """How a service stands by the checks in the history, where the log knows nothing of it."""
+        standing = Standing()
+        if self._store.log.last_seq():
+            for at_us, status, reason, ms, error, details in self._store.query(_LAST, [name, MOST_READ])[
+                ::-1
+            ]:
+                found = status if status in FOUND else None
+                kept = _json(details) if details else None
+                check = Check(at_us, found, None if found else reason or "unknown", ms, error, kept or {})
+                standing = standing.after(check)
+        return standing
 
     @property
     def idle(self) -> bool:

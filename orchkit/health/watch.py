@@ -46,6 +46,8 @@ class Parts:
     network: Network
     prober: Prober
     flush: Callable[[], Awaitable[None]]
+    recorded: Callable[[str], Awaitable[Standing]]
+    """How a service stands by the history."""
     room: asyncio.Semaphore
     """How many may be asked at the same time."""
 
@@ -69,7 +71,7 @@ class Watch:
         self.slots: Slots | None = None
         self._flight: asyncio.Task[Check] | None = None
         self._hanging: list[asyncio.Task[Any]] = []
-        self._catch_up()
+        self._is_known = self._catch_up() is not None
         parts.maintenance.refresh(service.name)
 
     # --- by the clock ------------------------------------------------------------------------
@@ -154,6 +156,10 @@ class Watch:
             await asyncio.wait({self._flight})
 
     async def _check(self) -> Check:
+        if not self._is_known:
+            self._is_known = True
+            with suppress(StoreError):
+                self.standing = await self._parts.recorded(self.service.name)
         self._catch_up()
         self._parts.maintenance.refresh(self.service.name)
         check = self._prevented()

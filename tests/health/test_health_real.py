@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import psutil
@@ -185,6 +187,26 @@ def test_stopping_twice_and_watching_again() -> None:
         while kit.health["it"].checks < 2:
             assert time.monotonic() < end
             time.sleep(0.01)
+
+
+def test_checks_that_only_the_history_has_are_known(tmp_path: Path) -> None:
+    """The log is gone, or the checks came from elsewhere: uptime goes on from what is on record."""
+    path = tmp_path / "runs.duckdb"
+    with ok.open(path) as kit:
+        for number in range(130):
+            status = "unhealthy" if number in (29, 128, 129) else "healthy"
+            performed = number % 2 == 1 or number > 100
+            shown = {"status": status, "performed": performed} if performed else {"performed": False}
+            kit.store.append("health.check", json.dumps({"service": "it", "reason": "late", **shown}))
+        kit.store.commit()
+    (tmp_path / "runs.duckdb-log").unlink()
+    with pytest.warns(UserWarning, match="was missing"):
+        kit = ok.open(path)
+    with kit:
+        kit.health.watch({"it": lambda: False}, interval=36_000)
+        health = kit.health.check()["it"]
+        # 79 were performed and one now; of these numbers 29, 128, 129 and the one now were not up.
+        assert (health.checks, health.uptime_percentage, health.consecutive_failures) == (80, 95.0, 3)
 
 
 def test_what_was_found_survives_the_process(tmp_path: object) -> None:
