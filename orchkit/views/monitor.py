@@ -15,6 +15,8 @@ from orchkit.analysis.live import Live
 from orchkit.analysis.liveness import CUT_OFF
 from orchkit.errors import OrchkitError, StoreError
 from orchkit.ids import new_id
+from orchkit.model import event as ev
+from orchkit.store.log import StoredRow
 from orchkit.store.store import Store
 from orchkit.views import kitcards, runcards
 from orchkit.views.board import Board, Controlled, board_of
@@ -27,6 +29,7 @@ from orchkit.views.picture import diagram_of
 from orchkit.views.run import Run
 from orchkit.views.statecard import run_card
 
+_MOMENT_S = 0.005
 TICK_S = 0.15
 """Seconds between two looks: seven messages a second at most."""
 
@@ -101,8 +104,14 @@ class Monitor:
             threading.Thread(target=follow, args=arguments, name="orchkit-monitor", daemon=True).start()
 
     def _listen(self) -> Callable[[], None]:
-        live = self._live  # not of self: what listens must not keep the monitor
-        return self._handle.store.subscribe(live.listen)
+        live, wake = self._live, self._wake  # not of self: what listens must not keep the monitor
+
+        def listen(rows: list[StoredRow]) -> None:
+            live.listen(rows)
+            if any(row[2] == ev.RUN_FINISHED and row[3] == live.run_id for row in rows):
+                wake.set()  # at once: a notebook that ends now is to have the card, and no widget
+
+        return self._handle.store.subscribe(listen)
 
     def _begin_anew(self) -> None:
         """Under an idempotency key another run was found, and is gone on with."""
@@ -129,7 +138,16 @@ class Monitor:
             self._known = self._experience()
             self._tell(self._changes())  # laying the picture out takes a moment
         self._tell(self._changes() | self._picture_changes())
-        return not done
+        return not done and not self._is_ending()
+
+    def _is_ending(self) -> bool:
+        """Whether its end is on record; the handle knows it a moment later, which is waited for."""
+        until = time.monotonic() + TICK_S
+        while self._live.state.finished_us is not None and time.monotonic() < until:
+            if self._handle.done:
+                return True
+            time.sleep(_MOMENT_S)
+        return False
 
     def _board(self) -> Board:
         now_us = self._handle.store.clock.now_us()
