@@ -16,6 +16,8 @@ from orchkit.analysis import whatif
 from orchkit.errors import ParameterError, UnknownNameError
 from orchkit.interop import nextflow
 from orchkit.simulation import Failures, Latency
+from orchkit.store.store import Store
+from orchkit.testing import FakeClock
 
 Made = tuple[float, float, str]
 """When an attempt began and how long it took, in seconds, and how it ended."""
@@ -123,6 +125,21 @@ def test_a_longer_limit_than_the_recorded_one_is_not_known() -> None:
     case = one(whatif.replay(record([(0, 1, "timeout")]), {"timeout": 3}))
     assert (case.status, case.latency_low_ms, case.latency_high_ms) == ("unknown", 1000, 3000)
     assert not one(whatif.replay(record([(0, 1, "timeout")]), {"timeout": 1})).on_bounds
+
+
+@pytest.mark.parametrize("status", ["success", "timeout"])
+def test_clocks_of_real_machines_are_not_exact(
+    status: str, recording: Any, store: Store, clock: FakeClock
+) -> None:
+    """A call that ended a little after its limit, or was cut off late, does so again under the same limit."""
+    around = {"operation": "send", "retry": None, "timeout": {"attempt": 0.03}}
+    run = recording("run_1").start("mail").decided(None, "policy.selected", "default", input_data=around)
+    run.begin("a", "send").attempt("a", 1, status, 47).finish("a", "failed", "send").end("failed")
+    run.store(store, clock)
+    same, shorter = (one(whatif.replay(store, {"timeout": limit})) for limit in (0.03, 0.02))
+    wanted = "success" if status == "success" else "failed"
+    assert (same.status, same.latency_low_ms, same.latency_high_ms) == (wanted, 47, 47)
+    assert (shorter.status, shorter.latency_low_ms, shorter.latency_high_ms) == ("failed", 20, 20)
 
 
 def test_a_breaker_keeps_calls_from_what_is_down() -> None:

@@ -11,7 +11,7 @@ from itertools import islice
 from random import Random
 from typing import Final, Protocol
 
-from orchkit.analysis.whatif.bounds import EITHER, FAILED, SUCCESS, Range, Status, exactly
+from orchkit.analysis.whatif.bounds import EITHER, FAILED, SUCCESS, US, Range, Status, exactly
 from orchkit.analysis.whatif.record import Attempt, Case
 
 NEAR: Final = 3
@@ -35,6 +35,8 @@ class Answer:
     """When it is cut off that was not cut off then on record."""
     limit: float | None = None
     """After how long a limit cut it off on record."""
+    allowed: float | None = None
+    """The limit on it on record, as far as clocks and loops were exact."""
     with_run: bool = False
     """Whether its run cut it off on record, and was over then."""
 
@@ -92,12 +94,17 @@ def _answer(case: Case, attempt: Attempt, there: bool, longest: float) -> Answer
     took = attempt.took
     if attempt.status in ENDED:
         statuses = SUCCESS if attempt.status == "success" else FAILED
-        return Answer(exactly(took), statuses, attempt.error, there)
+        return Answer(exactly(took), statuses, attempt.error, there, allowed=_allowed(case))
     # It was cut off: what it would have come to nobody knows, only that it went on until then.
     with_run = there and case.status == "cancelled" and attempt is case.last
     limit = took if attempt.status == "timeout" else None
     ends = Range(took, max(took, longest))
-    return Answer(ends, EITHER, None, there, took, limit=limit, with_run=with_run)
+    return Answer(ends, EITHER, None, there, took, limit=limit, allowed=_allowed(case), with_run=with_run)
+
+
+def _allowed(case: Case) -> float | None:
+    limits = None if case.policy is None else case.policy.timeout
+    return None if limits is None or limits.attempt is None else limits.attempt * US
 
 
 # --- estimates -----------------------------------------------------------------------------

@@ -71,12 +71,15 @@ class Tries:
     def _limited(self, answer: Answer, left: float) -> Answer:
         """A call that is cut off when its time is over."""
         limit, ends, watched = min(self.attempt, left), answer.ends, answer.watched
-        if answer.limit is not None and abs(limit - answer.limit) <= self.within:
+        same = answer.allowed is not None and abs(answer.allowed - limit) <= TIE
+        if answer.limit is not None and (
+            abs(limit - answer.limit) <= self.within or (same and answer.limit >= limit)
+        ):
             statuses = FAILED | CANCELLED if answer.with_run else FAILED
             return Answer(exactly(answer.limit), statuses, TIMEOUT, answer.on_record)
         if answer.with_run and answer.limit is None:
             return _with_run(watched, limit)
-        if limit == math.inf or ends.high < limit - TIE:
+        if limit == math.inf or ends.high < limit - TIE or (same and ends.exact):
             return answer
         watched = min(watched, limit)
         # What was cut off on record had not ended by then.
