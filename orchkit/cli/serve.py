@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,10 @@ from orchkit.cli.failure import note
 from orchkit.cli.modules import import_named
 from orchkit.cli.options import DEFAULT_STORE, DebugOption, StoreOption
 from orchkit.cli.place import recording
+
+
+def _end(*_: object) -> None:
+    raise typer.Exit
 
 
 def serve(
@@ -43,5 +48,7 @@ def serve(
     import_named(modules or [])
     with recording(settings.store or store) as kit:
         server = GatewayServer(kit)
+        # The server raises the signal that stopped it once more: the store is to be closed first.
+        signal.signal(signal.SIGTERM, _end)
         note(f"serving at {settings.host}:{settings.port}, recording in {kit.store.path}")
         server.serve(settings)

@@ -41,6 +41,8 @@ def create_app(
 ) -> FastAPI:
     """The gateway as an application, to be run by any ASGI server.
 
+    Mounted in another app, it needs that one to run its lifespan: ``app.router.lifespan_context(app)``.
+
     Args:
         config: A `GatewayConfig`, a mapping in its form, or a YAML file; None: an example.
         kit: On whose record, breakers and tools it works. Without one it opens ``config.store`` itself, in

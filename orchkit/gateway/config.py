@@ -60,9 +60,13 @@ class ServiceConfig(Record):
     are passed on as they are; 429 may be added."""
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     """Set on every request to it, such as a key of its own; never recorded."""
-    connect_timeout: Seconds = Field(default=5.0, gt=0)
+    connect_timeout: Seconds | None = Field(default=None, gt=0)
+    """Seconds for a connection to come about. None: it counts as silence; a shorter limit of its own may take
+    a burst of requests on a busy machine for a service that is away."""
     max_connections: int = Field(default=1_000, ge=1)
-    """Requests that are with it at the same time; one more waits, as long as it takes to connect."""
+    """Requests that are with it at the same time; one more waits its turn."""
+    queue_time: Seconds = Field(default=10.0, gt=0)
+    """Seconds that a request waits for its turn: then 503."""
     keep_alive: Seconds = Field(default=4.0, ge=0)
     """Seconds that an idle connection is kept: fewer than the service keeps it."""
     verify: bool | Path = True

@@ -32,7 +32,7 @@ class ConnectTimeoutError(NotReachedError):
 
 
 class NoConnectionFreeError(NotReachedError):
-    """As many requests as allowed are with the service, and none of them ended in time."""
+    """As many requests as allowed are with the service, and none of them ended in time: not its fault."""
 
     kind = "overloaded"
 

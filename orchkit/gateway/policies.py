@@ -15,7 +15,9 @@ _NEVER_AGAIN: Final = tuple(
         (faults.ClientFaultError, faults.AnswerCutError, faults.NotRepeatableError, faults.NotFinalError),
     )
 )
-_NOT_ITS_FAULT: Final = tuple(map(exception_name, (faults.ClientFaultError, faults.NotFinalError)))
+_NOT_ITS_FAULT: Final = tuple(
+    map(exception_name, (faults.ClientFaultError, faults.NotFinalError, faults.NoConnectionFreeError))
+)
 _NEVER_THERE: Final = (exception_name(faults.NotReachedError),)
 
 

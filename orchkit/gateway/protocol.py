@@ -104,8 +104,9 @@ class GatewayProtocol(H11Protocol):
 
     def _too_late(self) -> None:
         self._timer = None
-        if self.transport.is_closing() or self._in_body():
-            return
+        cycle = self._current
+        if self.transport.is_closing() or (cycle is not None and not cycle.response_complete):
+            return  # what came early belongs to the next request, whose turn it is not yet
         if not self._said_anything:
             self.transport.close()
             return

@@ -169,7 +169,7 @@ class Proxy:
         if scope["method"] not in self.route.methods:
             detail = f"{self.path} takes {', '.join(self.route.methods)}"
             raise RefusedError(HttpProblem("method-not-allowed", detail, headers=self._allowed))
-        if not self.rewrite.fits(scope["raw_path"]):  # it only does when it is decoded
+        if not self.rewrite.fits(_path(scope)):  # it only does when it is decoded
             raise RefusedError(HttpProblem("not-found", "no route leads from here"))
         if has_passed(headers, self._hub.via):
             raise RefusedError(HttpProblem("loop-detected", "the services lead back to this gateway"))
@@ -186,7 +186,7 @@ class Proxy:
         method: str = scope["method"]
         return Asked(
             method,
-            self.rewrite.target(scope["raw_path"], scope["query_string"]),
+            self.rewrite.target(_path(scope), scope["query_string"]),
             to_service(headers, origin, self._hub.via, self.service.fixed, more),
             has_body=chunked or bool(length),
             repeats=method in IDEMPOTENT or key is not None,
@@ -270,7 +270,7 @@ class Proxy:
         found: dict[str, Any] = {
             "method": asked.method,
             "route": self.path,
-            "path": scope["raw_path"].decode("latin-1"),
+            "path": _path(scope).decode("latin-1"),
         }
         query: bytes = scope["query_string"]
         if query and self._hub.config.record.query:
@@ -363,6 +363,13 @@ class Proxy:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in output["headers"]]
         headers += [(b"via", self._hub.via), (b"idempotency-replayed", b"true")]
         await client.whole(output["status"], headers, output["body"])
+
+
+def _path(scope: Scope) -> bytes:
+    """The path as it came, below where the app is mounted."""
+    raw: bytes = scope["raw_path"]
+    root = scope.get("root_path", "").encode()
+    return raw[len(root) :] if root and raw.startswith(root + b"/") else raw
 
 
 def _length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from weakref import WeakMethod
 
 from orchkit.errors import ExecutionError, MissingExtraError, ParameterError, Problem, StoreClosedError
-from orchkit.gateway.config import GatewayConfig
 from orchkit.kit import Kit
 from orchkit.model.display import Displayable
 
@@ -23,6 +22,7 @@ try:
     import uvicorn
 
     from orchkit.gateway.app import create_app
+    from orchkit.gateway.config import GatewayConfig
     from orchkit.gateway.protocol import GatewayProtocol
 except ModuleNotFoundError as missing:
     raise MissingExtraError(missing.name or "fastapi", "gateway") from missing

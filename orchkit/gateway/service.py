@@ -79,8 +79,8 @@ class Service:
         """Headers of every request."""
         self.origins = (f"{parts.scheme}://".encode() + host, b"//" + host)
         """How addresses of it begin."""
-        limit = config.connect_timeout
-        self._timeout = {"connect": limit, "pool": limit, "read": None, "write": None}
+        connect, queue = config.connect_timeout, config.queue_time
+        self._timeout = {"connect": connect, "pool": queue, "read": None, "write": None}
         self._verify: ssl.SSLContext | bool | None = None
         self._shards: list[Shard] = []
 
@@ -124,7 +124,7 @@ class Service:
                 return NoConnectionFreeError(name, f"{most:,} requests are with {name} already")
             case httpx.ConnectTimeout():
                 seconds = self.config.connect_timeout
-                return ConnectTimeoutError(name, f"{name} took no connection within {seconds:g} s")
+                return ConnectTimeoutError(name, f"{name} took no connection within {seconds or 0:g} s")
             case httpx.ConnectError():
                 return NotReachedError(name, f"{name} cannot be reached: {why}")
             case httpx.LocalProtocolError():

@@ -216,6 +216,21 @@ def test_headers_that_do_not_come_are_408(opened: Any, service: Any) -> None:
         assert b"HTTP/1.1 408 " in rest
 
 
+def test_a_request_that_came_too_early_has_to_wait(opened: Any, service: Any) -> None:
+    """The begin of the next request, sent while the first is worked on, does not count as slow headers."""
+    door = opened({"s": service.url}, {"/s": "s"}, limits={"header_time": 0.1})
+    service.gate.clear()
+    with socket.create_connection(("127.0.0.1", door.port), timeout=20) as client:
+        client.sendall(b"GET /s/1 HTTP/1.1\r\nHost: a\r\n\r\nGET /s/2 HTTP/1.1\r\nHost: a\r\n")
+        time.sleep(0.3)
+        service.gate.set()
+        data = client.recv(65_536)
+        client.sendall(b"Connection: close\r\n\r\n")
+        while piece := client.recv(65_536):
+            data += piece
+    assert data.count(b"HTTP/1.1 200 OK") == 2
+
+
 def test_slow_clients_hold_up_nobody(opened: Any, service: Any) -> None:
     """Many that are half-way through their headers or bodies, and requests are answered as ever."""
     door = opened({"s": service.url}, {"/s": "s"})
