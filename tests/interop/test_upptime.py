@@ -114,7 +114,7 @@ def test_columns_may_be_missing_or_elsewhere(open_kit: Open, tmp_path: Path) -> 
         "State , notes,SITE,http_code,Committed_At\r\n"
         'UP,"a ""note"", on\ntwo lines",Shop,,2026-05-10 10:00:00\r\n'
         "\r\n"
-        "Down,,Shop,,2026-05-10T12:00:00+02:00\r\n"
+        "Down,,Shop,,2026-05-10 12:00:00 +0200\r\n"
     )
     kit = open_kit()
     assert upptime.load(table(tmp_path, "\ufeff" + text), kit).added == 2
@@ -240,6 +240,7 @@ def renames(*names: str) -> str:
         (["OnDemand", "On Demand"], {"On Demand"}),
         (["Café", "Cafe"], {"Cafe"}),
         (["Shop", "Store"], {"Shop", "Store"}),
+        (["Shop", "🛒 Shop", "🛒 Shop", "Shop"], {"Shop"}),
         (["a b", "A-B", "a b", "A-B"], {"a b", "A-B"}),
         (["ショップ", "メール"], {"ショップ", "メール"}),
         (["🛒", "📮"], {"🛒", "📮"}),

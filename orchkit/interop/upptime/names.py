@@ -34,20 +34,22 @@ def services_of(sites: Sequence[str], recorded: Mapping[str, str]) -> dict[str, 
 
     ``sites`` are the names of all rows, in the order of time, ``recorded`` what is known of names already:
     name to service. A site that was renamed, its slug staying the same, goes under its last name, or under
-    the one that it has on the record already. Names that share a slug but take turns are different sites.
+    the one that it has on the record already; it may have been renamed back once. Names that share a slug but
+    take turns more often are different sites.
     """
     runs: dict[str, list[str]] = {}
     last: dict[str, str] = {}
+    slugs = {site: slug_of(site) for site in set(sites)}
     for site in sites:
-        slug = slug_of(site)
+        slug = slugs[site]
         if last.get(slug) != site:
             last[slug] = site
             runs.setdefault(slug, []).append(site)
     known = _by_slug(recorded)
     found: dict[str, str] = {}
     for slug, names in runs.items():
-        one = slug != "" and len(set(names)) == len(names)
-        for name in names:
+        one = slug != "" and len(names) <= len(set(names)) + 1
+        for name in set(names):
             renamed = known.get(slug, names[-1]) if one else name
             found[name] = recorded.get(name, renamed)
     return found

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,13 +24,18 @@ STATES: Mapping[str, State] = {
     "down": "unhealthy",
     "maintenance": "maintenance",
     "unknown": None,
+    "🟩": "healthy",
+    "🟨": "degraded",
+    "🟥": "unhealthy",
 }
-"""The states that Upptime has, and two that people add."""
+"""The states that Upptime has, in words and as its commits begin, and two that people add."""
 RECORDED: tuple[State, ...] = ("healthy", "degraded", "unhealthy", "maintenance", None)
 
 NEEDED = ("committed_at", "site", "state")
 _OTHERS = ("http_code", "response_ms", "commit")
 _MOST_PROBLEMS = 20
+_GAP = re.compile(r" +([+-]\d\d:?\d\d)$")
+"""Git has a space before the offset."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -167,7 +173,7 @@ class _Reader:
 
 def _time(text: str) -> int:
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(_GAP.sub(r"\1", text))
     except ValueError:
         raise ValueError("is no time such as 2026-05-10T17:13:31+00:00") from None
     aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
