@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ingest import QUESTIONS
+from replay import browser
 from task import Guarantee, Task
 from uptime import QUESTIONS as UPTIME
 
@@ -86,6 +87,8 @@ class Sizes:
     """Attempts."""
     checks: int = 1_000_000
     """Of services."""
+    replay: int = 10_000
+    """Events."""
     imports: int = 10
     most_rounds: int = 3
     """Of the measurements that take long."""
@@ -107,6 +110,7 @@ TINY = Sizes(
     ingest=200,
     history=3_000,
     checks=2_000,
+    replay=100,
     imports=1,
     most_rounds=1,
 )
@@ -169,6 +173,7 @@ def sections(sizes: Sizes) -> list[Section]:
         _reopen(sizes),
         _history(sizes),
         _uptime(sizes),
+        *([_replay(sizes)] if browser() else []),
     ]
 
 
@@ -249,6 +254,22 @@ def _reopen(sizes: Sizes) -> Section:
     return Section(
         "reopen", f"A store with {sizes.log:,} events in its log", (case,), at_most=sizes.most_rounds
     )
+
+
+def _replay(sizes: Sizes) -> Section:
+    """Where there is a browser to measure in."""
+    quick = Target(50.0, "≤ 50 ms")
+    lines = (
+        Line("write the file", "written_s", "s"),
+        Line("open it, until the first event is shown", "opened_s", "s", target=Target(2.0, "≤ 2 s")),
+        Line("a step, 95 of 100 below", "step_ms", "ms", target=quick),
+        Line("a jump", "jump_ms", "ms", target=quick),
+        Line("a jump, with the list of events open", "listed_ms", "ms", target=quick),
+        Line("size of the file", "file_mb", "MB"),
+    )
+    case = Case(Task("replay", "", "replay", sizes.replay), lines)
+    title = f"Replay of {sizes.replay:,} events, in Chromium"
+    return Section("replay", title, (case,), at_most=sizes.most_rounds)
 
 
 def _growth(sizes: Sizes) -> Section:
