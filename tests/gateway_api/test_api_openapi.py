@@ -22,7 +22,7 @@ from orchkit.gateway.metrics import MetricsSettings, install
 
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
 RARELY = settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     database=None,
     derandomize=True,
