@@ -37,6 +37,8 @@ class Front:
         self.comm: str | None = None
         self.news: list[dict[str, Any]] = []
         self.text = ""
+        self.count = 0
+        """How many messages came; front ends are spared more than some hundreds in a second."""
         self.idle: str | None = None
         """The request that the kernel has ended last."""
 
@@ -59,6 +61,7 @@ class Front:
                     raise
 
     def _take(self, message: dict[str, Any]) -> None:
+        self.count += 1
         kind, content = message["header"]["msg_type"], message["content"]
         if kind in ("display_data", "update_display_data"):
             self.shown[content["transient"].get("display_id", "")] = content["data"]
@@ -162,3 +165,23 @@ def test_a_blocked_kernel_still_shows_the_run(kernel: tuple[Any, Front]) -> None
     front.until(lambda: any("slow begins" in str(news) for news in front.news))
     assert all(news.get("all") for news in front.news)
     front.until(lambda: "✓" not in front.last and "cancelled by the user" in front.last)
+
+
+MANY = """
+def many() -> int:
+    for number in range(5000):
+        ok.report_progress(number / 5000, f"line {number}")
+    return 1
+handle = kit.start(kit.workflow("many").add_step(many, step_id="many").build())
+handle
+"""
+
+
+def test_thousands_of_updates_do_not_flood_the_front_end(kernel: tuple[Any, Front]) -> None:
+    """5,000 updates in a tight loop are some dozen messages, and the last of them is the card of the run."""
+    _, front = kernel
+    before = front.count
+    front.run(MANY)
+    front.until(lambda: "✓ success" in front.last)
+    assert front.comm is not None
+    assert front.count - before < 150
