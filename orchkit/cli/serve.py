@@ -50,5 +50,4 @@ def serve(
         server = GatewayServer(kit)
         # The server raises the signal that stopped it once more: the store is to be closed first.
         signal.signal(signal.SIGTERM, _end)
-        note(f"serving at {settings.host}:{settings.port}, recording in {kit.store.path}")
-        server.serve(settings)
+        server.serve(settings, tell=lambda at: note(f"serving at {at}, recording in {kit.store.path}"))

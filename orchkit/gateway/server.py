@@ -7,7 +7,7 @@ import atexit
 import logging
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -123,15 +123,19 @@ class GatewayServer(Displayable):
         *,
         host: str | None = None,
         port: int | None = None,
+        tell: Callable[[str], object] | None = None,
     ) -> None:
-        """The same in this thread, until a signal ends it; see `start`."""
+        """The same in this thread, until a signal ends it; see `start`. ``tell`` is told the address."""
         settings = chosen(config, host, port)
         with self._lock:
             self.stop()
             listening = self._prepare(settings)
             server = self._server
         assert server is not None
+        assert self._address is not None
         try:
+            if tell is not None:
+                tell("{}:{}".format(*self._address))
             server.run(sockets=[listening])
         except KeyboardInterrupt:
             pass  # it has ended by then: the server raises the signal that it was ended by once more
