@@ -38,7 +38,7 @@ def serve(
     debug: DebugOption = False,
 ) -> None:
     """Serve the gateway: services behind one door, their health, and workflows over HTTP.
-
+    """Serve a gateway to services, their health, and workflows over HTTP.
     Every request that is passed on is recorded in the store. Ctrl-C ends it; requests under way get a
     moment to end.
     """
