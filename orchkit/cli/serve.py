@@ -28,7 +28,8 @@ def serve(
         typer.Option(help="Instead of that of the configuration; beyond this machine a token is needed."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Instead of that of the configuration; 0: any.")
+        int | None,
+        typer.Option(min=0, max=65_535, help="Instead of the configured one; 0: any that is free."),
     ] = None,
     modules: Annotated[
         list[str] | None,

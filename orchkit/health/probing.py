@@ -65,7 +65,7 @@ class Prober:
         clock = self._clock
         began, lag = clock.monotonic(), Lag(asyncio.get_running_loop())
         task = asyncio.get_running_loop().create_task(self._ask(service))
-        task.add_done_callback(_heard)
+        task.add_done_callback(heard)
         try:
             # Waited for beside it: a probe that does not let itself be cancelled is left behind.
             async with clock.timeout(service.timeout):
@@ -104,8 +104,8 @@ class Prober:
                 self._inside[name] -= 1
 
 
-def _heard(task: asyncio.Task[Any]) -> None:
-    """What a probe that was left behind raises in the end is nobody's business any more."""
+def heard(task: asyncio.Task[Any]) -> None:
+    """What a task raises for which nobody waits any more is nobody's business."""
     if not task.cancelled():
         task.exception()
 

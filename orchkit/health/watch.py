@@ -13,7 +13,7 @@ from orchkit.clock import Clock
 from orchkit.errors import BreakerOpenError, ExecutionError, StoreError
 from orchkit.health.maintenance import Maintenance
 from orchkit.health.network import Network
-from orchkit.health.probing import Finding, Prober
+from orchkit.health.probing import Finding, Prober, heard
 from orchkit.health.recording import Latest, Note, Recorder
 from orchkit.health.service import Service
 from orchkit.health.slots import Slots
@@ -139,6 +139,7 @@ class Watch:
         """
         if self._flight is None or self._flight.done():
             self._flight = asyncio.get_running_loop().create_task(self._check())
+            self._flight.add_done_callback(heard)
         flight, asking = self._flight, asyncio.current_task()
         try:
             return await asyncio.shield(flight)

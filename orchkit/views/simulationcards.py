@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchkit.analysis.words import duration, plural
+from orchkit.analysis.words import clean, duration, plural
 from orchkit.views.cards import Cell, card, muted, status_chip, table
 
 
@@ -27,4 +27,5 @@ def of_simulation(simulation: Any) -> dict[str, str]:
     ]
     body = table(rows, ("ended", "runs", "share"))
     more = muted("In virtual time: the record is in .kit, one row per run in .frame().")
-    return {"text/html": card(f"Simulation of {simulation.name}", facts, body, more)}
+    shown = card(f"Simulation of {simulation.name}", facts, body, more)
+    return {"text/plain": clean(repr(simulation)), "text/html": shown}

@@ -106,3 +106,15 @@ def test_an_unknown_section_is_refused() -> None:
     done = _run("run.py", "--only", "W99")
     assert done.returncode != 0
     assert "W1" in done.stderr
+
+
+def test_the_gateway_is_measured_beside_a_plain_proxy() -> None:
+    """Every workload gets numbers of both, wall and processor time, and how they compare."""
+    done = _run("gateway.py", "--rounds", "1", "--requests", "32")
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("GET", "POST"))]
+    assert len(rows) == 3
+    for row in rows:
+        numbers = [float(word) for word in row[28:].split()]
+        assert len(numbers) == 6
+        assert all(math.isfinite(number) and number >= 0 for number in numbers)

@@ -450,11 +450,9 @@ class Replaying:
 
     def _doubtful(self, one: Going, going: Going, at: float, *, steadfast: bool, together: int) -> bool:
         """Whether one that is over may not have come so far when its run changes at a moment."""
-        if one.settled < at - TIE:
-            return False
         if one.began >= at - TIE:  # of those that begin together, any may be the first
             return one is not going or together > 1
-        return one is not going and not steadfast
+        return one.settled >= at - TIE and one is not going and not steadfast
 
     def _others(self, case: Case, at: float) -> bool:
         """Whether something else is at work in its run at a moment, or begins beside it."""

@@ -121,12 +121,11 @@ async def _accepted(handle: RunHandle, follower: Follower, kit: Kit) -> Accepted
     ended = asyncio.ensure_future(_result(handle))
     ended.add_done_callback(lambda _: follower.wake())
     begun: set[str | None] = set()
-    wanted = handle.run_id
     while not ended.done():
         rows = await follower.next(_LOOK_S)
         begun |= {row[3] for row in rows or ()}
-        # Another one: it goes on with what a dead owner has left, or it is answered, and ends right now.
-        if handle.run_id in begun and (handle.run_id == wanted or handle.status == "running"):
+        # One that is over may be an earlier run, which is the answer: the result, which is about to come, tells.
+        if handle.run_id in begun and handle.status in ("running", "paused"):
             ended.add_done_callback(lambda task: task.cancelled() or task.exception())
             return Accepted(handle.run_id, handle.name, handle.status)
         if not rows and handle.status != "pending":
