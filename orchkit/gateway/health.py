@@ -153,6 +153,8 @@ def router(watching: Watching, kit: Kit, config: GatewayConfig) -> APIRouter:
             raise Refusal("unknown-service", f"there is no service of this name; there are {there}")
         return _status(watching.one(service_name), urls[service_name])
 
+    for path, operation in (("/health", look), ("/health/status", standing)):
+        routes.add_api_route(path, operation, methods=["HEAD"], include_in_schema=False)
     return routes
 
 

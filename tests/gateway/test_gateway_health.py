@@ -30,6 +30,14 @@ def test_all_services_are_looked_at_now(opened: Any, service: Any, refused: str)
     assert {seen["path"] for seen in service.seen} == {"/base/health"}
 
 
+def test_whoever_asks_for_the_head_alone_gets_it(opened: Any, service: Any) -> None:
+    """As load balancers do."""
+    door = _open(opened, {"here": service.url})
+    for path in ("/health", "/health/status"):
+        answer = door.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_services_are_looked_at_in_parallel(opened: Any, raw_server: Any, head_of: Any) -> None:
     """Each of three services answers only when all three are asked."""
     together = threading.Barrier(3)
