@@ -15,8 +15,30 @@ from orchkit.cli.place import recording
 
 
 def _end(*_: object) -> None:
-    """Serve a gateway to services, their health, and workflows over HTTP.
+    raise typer.Exit
 
+
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG.yaml]", help="Services, routes, limits.", show_default=False),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Instead of that of the configuration; beyond this machine a token is needed."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Instead of that of the configuration; 0: any.")
+    ] = None,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="Import a module, for its tools. Repeatable."),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    debug: DebugOption = False,
+) -> None:
+    """Serve a gateway to services, their health, and workflows over HTTP.
+    """Serve a gateway to services, their health, and workflows over HTTP.
     Every request that is passed on is recorded in the store. Ctrl-C ends it; requests under way get a
     moment to end.
     """
