@@ -67,7 +67,7 @@ timed AS (
     SELECT id, last_value(state IGNORE NULLS) OVER o AS state,
            last_value(number IGNORE NULLS) OVER o AS number,
            coalesce(lead(t) OVER o, until_us) - t AS us
-    FROM pieces JOIN w USING (id) WINDOW o AS (PARTITION BY id ORDER BY t)
+    FROM pieces JOIN w USING (id) WINDOW o AS (PARTITION BY id ORDER BY t ROWS UNBOUNDED PRECEDING)
 ),
 summed AS (
     SELECT id, number,

@@ -71,7 +71,7 @@ moments AS (SELECT id, t, max(state) AS state, sum(deeper) AS deeper FROM marks 
 states AS (
     SELECT id, t, CASE WHEN sum(deeper) OVER o > 0 THEN 4
                   ELSE coalesce(last_value(state IGNORE NULLS) OVER o, 0) END AS state
-    FROM moments WINDOW o AS (PARTITION BY id ORDER BY t)
+    FROM moments WINDOW o AS (PARTITION BY id ORDER BY t ROWS UNBOUNDED PRECEDING)
 ),
 changes AS (
     SELECT * FROM states QUALIFY state IS DISTINCT FROM lag(state) OVER (PARTITION BY id ORDER BY t)
