@@ -28,7 +28,8 @@ def serve(
         typer.Option(help="Instead of that of the configuration; beyond this machine a token is needed."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Instead of that of the configuration; 0: any.")
+        int | None,
+        typer.Option(min=0, max=65_535, help="Instead of the configured one; 0: any that is free."),
     ] = None,
     modules: Annotated[
         list[str] | None,
@@ -38,7 +39,7 @@ def serve(
     debug: DebugOption = False,
 ) -> None:
     """Serve a gateway to services, their health, and workflows over HTTP.
-    """Serve a gateway to services, their health, and workflows over HTTP.
+
     Every request that is passed on is recorded in the store. Ctrl-C ends it; requests under way get a
     moment to end.
     """
