@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -238,6 +239,38 @@ def test_runs_of_a_process_that_was_killed_are_told_as_such(make_api: Any, tmp_p
     text = api.ask("GET", f"/runs/{run['run_id']}/events").text
     assert "event: attempt.started" in text
     assert text.endswith('event: cut_off\ndata: {"cut_off":true}\n\n')
+
+
+KEYED = """
+import json, os, sys
+import orchkit as ok
+
+kit = ok.open(sys.argv[1])
+
+def die(a: int) -> int:
+    os._exit(9)
+
+kit.registry.methods.register_method(die)
+kit.run(ok.Workflow.from_dict(json.loads(sys.argv[2])), idempotency_key="k")
+"""
+
+
+def test_what_a_killed_process_left_behind_goes_on_under_its_key(
+    make_api: Any, tmp_path: Path, definition: Any, step: Any
+) -> None:
+    """A request with the key of a run whose process was killed goes on with that run, and names it."""
+    path = tmp_path / "runs.duckdb"
+    flow = definition(step("die", params={"a": 1}))
+    subprocess.run([sys.executable, "-c", KEYED, str(path), json.dumps(flow)], timeout=60, check=False)
+    api = make_api(ok.open(path, registry=Registry()), tools=("die",))
+    api.kit.registry.methods.register_method(lambda a: a + 1, name="die")
+    doomed = api.ask("GET", "/runs").json()["runs"][0]
+    assert doomed["cut_off"] is True
+    answer = api.submit(step("die", params={"a": 1}), headers={"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.json()["run_id"]) == (202, doomed["run_id"])
+    assert api.until_over(doomed["run_id"]) == "success"
+    again = api.submit(step("die", params={"a": 1}), headers={"Idempotency-Key": "k"})
+    assert again.json() == {**answer.json(), "status": "success", "replayed": True}
 
 
 # --- tools ---------------------------------------------------------------------------------

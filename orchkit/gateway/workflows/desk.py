@@ -124,7 +124,7 @@ async def _accepted(handle: RunHandle, follower: Follower, kit: Kit) -> Accepted
     while not ended.done():
         rows = await follower.next(_LOOK_S)
         begun |= {row[3] for row in rows or ()}
-        # One that is over may be an earlier run, which is the answer: the result, which is about to come, tells.
+        # One that is over may be an earlier run, which is the answer: the result tells, and is about to come.
         if handle.run_id in begun and handle.status in ("running", "paused"):
             ended.add_done_callback(lambda task: task.cancelled() or task.exception())
             return Accepted(handle.run_id, handle.name, handle.status)
