@@ -90,6 +90,9 @@ class GatewayProtocol(H11Protocol):
         else:
             self._refuse(HttpProblem("bad-request", f"this is no HTTP/1.1 request: {error or msg}"))
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to warn of: whatever a client would like to change to, it is answered in HTTP."""
+
     def _in_body(self) -> bool:
         cycle = self._current
         return cycle is not None and cycle.more_body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from random import Random
 from typing import Any
 
 import pytest
@@ -280,6 +281,55 @@ def test_too_many_connections_are_503(opened: Any, service: Any) -> None:
     assert door.raw(b"").startswith(b"HTTP/1.1 503 ")
     for client in held:
         client.close()
+
+
+LINES = [
+    b"Host: a\r\n",
+    b"Content-Length: 3\r\n",
+    b"Content-Length: 0\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Connection: keep-alive, x-a\r\n",
+    b"Expect: 100-continue\r\n",
+    b"Idempotency-Key: k\r\n",
+    b"Upgrade: websocket\r\n",
+    b"traceparent: zz\r\n",
+    b"X-A: \xff\r\n",
+]
+STARTS = [
+    b"GET /s/x?a=1 HTTP/1.1\r\n",
+    b"POST /s HTTP/1.1\r\n",
+    b"HEAD /s HTTP/1.0\r\n",
+    b"OPTIONS * HTTP/1.1\r\n",
+]
+BODIES = [b"", b"abc", b"3\r\nabc\r\n0\r\n\r\n", b"zz\r\n", b"5\r\nab"]
+
+
+def _scrambled(random: Random) -> bytes:
+    """Requests put together from pieces, one after the other, with a few bytes changed."""
+    pieces = []
+    for _ in range(random.randint(1, 3)):
+        lines = random.sample(LINES, random.randint(0, 6))
+        pieces += [random.choice(STARTS), *lines, b"\r\n", random.choice(BODIES)]
+    data = bytearray(b"".join(pieces))
+    for _ in range(random.choice((0, 0, 1, 3))):
+        data[random.randrange(len(data))] = random.randrange(256)
+    return bytes(data)
+
+
+def test_scrambled_requests_are_survived(door: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever comes is answered with a status that means it, or ended; nothing fails inside."""
+    for seed in range(300):
+        with socket.create_connection(("127.0.0.1", door.port), timeout=20) as client:
+            try:
+                client.sendall(_scrambled(Random(seed)))
+                client.shutdown(socket.SHUT_WR)
+                data = client.recv(65_536)
+            except OSError:
+                continue  # it was ended rudely
+        status = data[9:12]
+        assert status in (b"", b"100", b"200", b"400", b"404", b"405", b"408", b"409", b"422"), (seed, data)
+    errors = [entry for entry in caplog.records if entry.levelname in ("ERROR", "CRITICAL")]
+    assert not [entry.getMessage() for entry in errors if entry.name != "uvicorn.error"]
 
 
 def test_websockets_are_not_passed_on(door: Any, service: Any) -> None:
