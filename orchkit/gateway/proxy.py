@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +27,7 @@ from orchkit.gateway.headers import (
     to_service,
     values_of,
 )
-from orchkit.gateway.keys import HEADER, key_of, salt_of, sender_of
+from orchkit.gateway.keys import key_of, salt_of, sender_of
 from orchkit.gateway.outcomes import answer_of, key_problem, problem_of
 from orchkit.gateway.paths import Rewrite
 from orchkit.gateway.policies import Policies
@@ -60,24 +59,23 @@ async def forward(exchange: Exchange) -> dict[str, Any]:
     return await exchange.try_once()
 
 
-@dataclass(slots=True)
 class Hub:
-    """What all routes of a gateway share."""
+    """What all routes of a gateway share.
 
-    kit: Kit
-    config: GatewayConfig
-    via: bytes = b""
-    """How it calls itself: anew each time, so that nobody can pretend that a request has passed it before."""
-    active: int = 0
-    """Proxied requests that are being worked on."""
-    salt: bytes = b""
+    Attributes:
+        kit, config: On what it works, and how.
+        via: How it calls itself: anew each time, so that nobody can pretend that a request has passed it.
+        active: How many proxied requests are being worked on.
+        trusted: The networks of proxies that are believed.
+        salt: What digests on the record are made with.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, kit: Kit, config: GatewayConfig) -> None:
+        self.kit, self.config = kit, config
         self.via = b"1.1 orchkit-" + new_id("gw").encode()[-12:]
-        self.trusted = tuple(ip_network(text) for text in self.config.trusted_proxies)
-        self.salt = salt_of(self.kit.store)
-
-    trusted: Any = field(init=False)
+        self.active = 0
+        self.trusted = tuple(ip_network(text) for text in config.trusted_proxies)
+        self.salt = salt_of(kit.store)
 
 
 class Proxy:
@@ -386,6 +384,3 @@ def _names(query: bytes) -> list[str]:
     """The names of the parameters of a query, in order."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     return list(dict.fromkeys(name for name, _ in pairs))
-
-
-__all__ = ["HEADER", "IDEMPOTENT", "Hub", "Proxy"]
