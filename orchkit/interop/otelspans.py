@@ -333,6 +333,10 @@ class SpanWriter:
         facts = {"evidence_id": "orchkit.evidence.id", "type": "orchkit.evidence.type"}
         self._tell(self._where(run, event), "evidence", event, _picked(event.payload, facts))
 
+    def _step_reused(self, run: _Run, event: Event, aloud: bool) -> None:
+        facts = {"orchkit.step.id": str(event.step_id)} | _picked(event.payload, _SOURCE)
+        self._tell(self._where(run, event), event.kind, event, facts)
+
     def _breaker(self, run: _Run, event: Event, aloud: bool) -> None:
         self._tell(self._where(run, event), event.kind, event, _picked(event.payload, _BREAKER))
 
@@ -364,6 +368,11 @@ class SpanWriter:
         )
 
 
+_SOURCE: Final = {
+    "how": "orchkit.source.how",
+    "run_id": "orchkit.source.run.id",
+    "step_id": "orchkit.source.step.id",
+}
 _RUN_END: Final = {"status": "orchkit.run.status"}
 _STEP_END: Final = {
     "status": "orchkit.step.status",
@@ -384,6 +393,7 @@ _HANDLERS: Final = {
     ev.RUN_PAUSED: SpanWriter._run_paused,
     ev.STEP_SCHEDULED: SpanWriter._step_scheduled,
     ev.STEP_FINISHED: SpanWriter._step_finished,
+    ev.STEP_REUSED: SpanWriter._step_reused,
     ev.ATTEMPT_STARTED: SpanWriter._attempt_started,
     ev.ATTEMPT_FINISHED: SpanWriter._attempt_finished,
     ev.DECISION: SpanWriter._decision,

@@ -211,6 +211,20 @@ def test_exporting_twice_gives_the_same_spans(kit: Kit) -> None:
     assert one[-1].resource.attributes["service.name"] == "orchkit"
 
 
+def test_a_fork_tells_what_it_has_from_the_other_run(kit: Kit) -> None:
+    """What a fork reuses has no attempt in it; whose result it is, is told in the span of its run."""
+    retry = {"max_attempts": 3, "delay": 0}
+    flow = kit.workflow("flow").add_step("good").add_step("shaky", depends_on=["good"], retry=retry).build()
+    first = kit.run(flow)
+    fork = kit.fork(first.run_id, from_step="shaky")
+    fork.result(20)
+    spans = by_name(exported(fork.run))
+    assert set(spans) == {"workflow flow", "step good", "step shaky", "attempt shaky"}
+    reused = next(event.attributes for event in spans["workflow flow"].events if event.name == "step.reused")
+    assert reused is not None
+    assert (reused["orchkit.source.run.id"], reused["orchkit.source.step.id"]) == (first.run_id, "good")
+
+
 def test_a_sub_workflow_alone_is_below_its_step(kit: Kit) -> None:
     """The run of a sub-workflow exported by itself has its place in the trace of the run above."""
     run = kit.run(flow_of(kit)).run
