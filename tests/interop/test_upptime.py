@@ -70,6 +70,7 @@ def test_a_second_load_adds_nothing_and_says_so(open_kit: Open, tmp_path: Path) 
     again = upptime.load(table(tmp_path, "\n".join([head, *reversed(lines)]), "other.csv"), kit)
     assert (again.added, again.known) == (0, 5)
     assert str(again) == "other.csv: nothing added, all 5 checks are on record already"
+    assert repr(again) == f"<{again}>"
     assert kit.store.query("SELECT * FROM events ORDER BY seq") == before
 
 

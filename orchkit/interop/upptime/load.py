@@ -35,7 +35,7 @@ class HasStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Loaded:
     """What a load did."""
 
@@ -55,6 +55,9 @@ class Loaded:
     """The last one."""
     summary: Summary | None = None
     """What Upptime says itself, for `orchkit.analysis.uptime.agreement`; nothing of it is on the record."""
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
     def __str__(self) -> str:
         if self.added == 0:
