@@ -123,6 +123,13 @@ class FakeClock(Clock):
         future.add_done_callback(lambda over: None if over.cancelled() else ring())
         return future
 
+    def set_by(self, seconds: float) -> None:
+        """Set the time of day forward, or back, as people and time servers do; nothing else takes notice.
+
+        `monotonic` goes on as before, and who sleeps sleeps as long. Negative seconds set it back.
+        """
+        self._start_us += round(seconds * 1e6)
+
     def advance(self, seconds: float) -> None:
         """Move time on and wake whoever is due, in the order of their deadlines; from any thread.
 

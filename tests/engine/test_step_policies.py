@@ -235,8 +235,8 @@ def test_cancelling_during_an_hour_of_backoff_returns_at_once() -> None:
 
         async def scenario() -> float:
             handle = kit.start(flow)
-            asked = "SELECT 1 FROM decision_traces WHERE decision_point = 'retry'"
-            while not kit.store.query(asked):  # noqa: ASYNC110 - the run is on another thread's loop
+            asked = "SELECT 1 FROM decision_traces WHERE decision_point = 'retry' AND run_id = ?"
+            while not kit.store.query(asked, [handle.run_id]):  # noqa: ASYNC110 - the run is on another thread's loop
                 await asyncio.sleep(0.01)
             begin = time.perf_counter()
             handle.cancel("enough")
@@ -245,7 +245,8 @@ def test_cancelling_during_an_hour_of_backoff_returns_at_once() -> None:
             assert result.status == "cancelled"
             return took
 
-        assert asyncio.run(scenario()) < 60  # of an hour; 0.1 s on a quiet machine
+        # A machine that is busy with something else may be late, but not each of ten times.
+        assert any(asyncio.run(scenario()) < 0.1 for _ in range(10))
 
 
 @pytest.mark.parametrize("waiting", [{"bulkhead": {"name": "b", "max_concurrent": 1}}, {"rate_limit": "1/h"}])

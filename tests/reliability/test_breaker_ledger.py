@@ -29,24 +29,14 @@ from orchkit.testing import FakeClock, MemoryStore
 POLICY = BreakerPolicy(name="b")
 
 
-class SteppedClock(FakeClock):
-    """A clock whose wall time somebody sets."""
-
-    offset_us = 0
-
-    def now_us(self) -> int:
-        """Wall time, as it was set."""
-        return super().now_us() + self.offset_us
-
-
 @pytest.fixture
-def clock() -> SteppedClock:
+def clock() -> FakeClock:
     """Virtual time."""
-    return SteppedClock(autojump=False)
+    return FakeClock(autojump=False)
 
 
 @pytest.fixture
-def open_breaker(tmp_path: Path, clock: SteppedClock) -> Iterator[Callable[..., CircuitBreaker]]:
+def open_breaker(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., CircuitBreaker]]:
     """Makers of breakers, each on a store of its own on the same file, as other processes have it."""
     stores: list[Store] = []
 
@@ -160,7 +150,7 @@ def test_a_clock_that_was_set_keeps_it_open_for_no_longer(
     """Wall time only counts between processes, and never prolongs; inside one it does not count at all."""
     first = open_breaker()
     fail(first, 3)
-    clock.offset_us = set_by * 1_000_000
+    clock.set_by(set_by)
     assert open_breaker().reopens_in() == remaining
     assert first.reopens_in() == 60
 
@@ -312,6 +302,11 @@ class ManyProcesses(RuleBasedStateMachine):
     def intervene(self, which: int, what: str) -> None:
         """Somebody takes it in hand somewhere."""
         getattr(self.breakers[which], what)()
+
+    @rule(hours=st.sampled_from([-30, -1, 1, 30]))
+    def set_the_clock(self, hours: int) -> None:
+        """Somebody sets the time of day."""
+        self.clock.set_by(hours * 3600)
 
     @rule(seconds=st.sampled_from([0.1, 1, 5]))
     def wait(self, seconds: float) -> None:

@@ -183,6 +183,11 @@ class BreakerMachine(RuleBasedStateMachine):
         """Time passes."""
         self.clock.advance(seconds)
 
+    @rule(hours=st.sampled_from([-30, -1, 1, 30]))
+    def set_the_clock(self, hours: int) -> None:
+        """Somebody sets the time of day, which says nothing about how long anything takes."""
+        self.clock.set_by(hours * 3600)
+
     @precondition(lambda self: self.model.state == "open")
     @rule(early=st.booleans())
     def wait_for_it(self, early: bool) -> None:
@@ -207,6 +212,17 @@ class BreakerMachine(RuleBasedStateMachine):
         assert (snapshot.state, snapshot.generation) == (self.model.state, self.model.changes)
         now = self.clock.monotonic()
         assert sum(probe.until > now for probe in snapshot.probes) <= self.policy.probes
+
+    def teardown(self) -> None:
+        """Whatever happened, also to calls that never came back: what is well again is called again."""
+        if not hasattr(self, "model") or self.model.state in ("forced_open", "disabled"):
+            return
+        for _ in range(2 + self.policy.probes):
+            self.clock.advance(max(self.policy.reset_timeout, self.policy.probe_lease))
+            asked = self.try_one()
+            assert asked is not None
+            self.end(asked, "success", 0.0)
+        assert self.breaker.state == "closed"
 
 
 BreakerMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)

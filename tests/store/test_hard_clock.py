@@ -33,29 +33,21 @@ store.close()
 """
 
 
-class JumpingClock(FakeClock):
-    """Virtual time whose wall clock can be set."""
-
-    def set_by(self, hours: float) -> None:
-        """Set the clock forward, or back; what is asleep does not notice."""
-        self._start_us += int(hours * HOURS * 1e6)
-
-
 @pytest.fixture
-def jumping() -> JumpingClock:
+def jumping() -> FakeClock:
     """Where this computer's time is, to begin with."""
-    return JumpingClock(start_us=time.time_ns() // 1_000)
+    return FakeClock(start_us=time.time_ns() // 1_000)
 
 
 @pytest.mark.parametrize("jumps", [(-5, 0), (0, -5), (7, -9), (-9, 7)])
 def test_a_run_during_which_the_clock_is_set(
-    path: Path, jumping: JumpingClock, jumps: tuple[float, ...]
+    path: Path, jumping: FakeClock, jumps: tuple[float, ...]
 ) -> None:
     """Events keep their order, all of them arrive, and nothing took less than no time."""
     kit = ok.Kit(Store(path, clock=jumping))
 
     async def jump(hours: float) -> float:
-        jumping.set_by(hours)
+        jumping.set_by(hours * HOURS)
         return hours
 
     kit.registry.methods.register_method(jump)
@@ -81,13 +73,13 @@ def test_a_holder_in_another_process_keeps_the_file(
     start: Callable[..., Process],
     next_line: Callable[[Process], str],
     open_store: Callable[..., Store],
-    jumping: JumpingClock,
+    jumping: FakeClock,
     hours: float,
 ) -> None:
     """For whom the lease looks long over, or not over for hours, still waits; the next turn comes at once."""
     holder = start(HOLD, path, stdin=subprocess.PIPE)
     next_line(holder)
-    jumping.set_by(hours)
+    jumping.set_by(hours * HOURS)
     store = open_store(clock=jumping, busy_timeout_s=0.3)
     with pytest.raises(StoreBusyError, match=rf"(?i)(process|PID) {holder.pid}"):
         store.query("SELECT 1")
@@ -101,27 +93,27 @@ def test_a_holder_in_another_process_keeps_the_file(
 
 
 def test_a_holder_in_the_same_process_keeps_the_file(
-    open_store: Callable[..., Store], jumping: JumpingClock
+    open_store: Callable[..., Store], jumping: FakeClock
 ) -> None:
     """DuckDB would let two stores of one process in at once, and each would ingest the same events."""
     first, second = open_store(), open_store(clock=jumping, busy_timeout_s=0.2)
     first.record("x", {}, run_id="run_1")
-    jumping.set_by(5)
+    jumping.set_by(5 * HOURS)
     with first.history.borrow(), pytest.raises(StoreBusyError):
         second.query("SELECT 1")
     second.history.timeout_s = 20.0
     assert len(second.events("run_1")) == 1
 
 
-def test_a_lease_from_the_future_is_over(tmp_path: Path, jumping: JumpingClock) -> None:
+def test_a_lease_from_the_future_is_over(tmp_path: Path, jumping: FakeClock) -> None:
     """It was taken before the clock was set back: nobody waits for hours because of that."""
     log = SqliteLog(tmp_path / "log", clock=jumping)
-    jumping.set_by(5)
+    jumping.set_by(5 * HOURS)
     Lease(log, "a", jumping).acquire()
     with log.exclusive() as connection:
         connection.execute("UPDATE lease SET host = 'elsewhere'")
     other = Lease(log, "a", jumping)
     assert other.acquire() is not None
-    jumping.set_by(-5)
+    jumping.set_by(-5 * HOURS)
     assert other.acquire() is None
     log.close()
