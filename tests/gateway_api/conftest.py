@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -18,6 +19,14 @@ from orchkit.kit import Kit
 from orchkit.registry.registry import Registry
 
 OFFERED = ("mail.*", "add", "fail", "hold", "wait", "split")
+
+
+def until(there: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait until something is so, but not for ever."""
+    deadline = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.005)
 
 
 class Api:
@@ -105,12 +114,17 @@ class Api:
 
     def until_over(self, run_id: str) -> str:
         """Wait until a run has ended; its status."""
-        for _ in range(400):
-            status = self.kit.store.query("SELECT status FROM runs WHERE run_id = ?", [run_id])
-            if status and status[0][0] not in ("running", "paused"):
-                return str(status[0][0])
-            threading.Event().wait(0.01)
-        raise AssertionError(f"{run_id} does not end")
+        until(lambda: self._status(run_id) not in (None, "running", "paused"))
+        return str(self._status(run_id))
+
+    def _status(self, run_id: str) -> str | None:
+        rows = self.kit.store.query("SELECT status FROM runs WHERE run_id = ?", [run_id])
+        return rows[0][0] if rows else None
+
+    @staticmethod
+    def until(there: Callable[[], Any]) -> None:
+        """Wait until something is so, but not for ever."""
+        until(there)
 
 
 def _definition(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -121,8 +121,7 @@ def test_unknown_runs_are_not_found(api: Any, path: str) -> None:
 def test_a_run_is_read_while_it_goes_on(api: Any, step: Any) -> None:
     """A run that goes on is read with its definition and how its steps stand."""
     run_id = api.submit(step("add", params={"a": 1}), step("hold", depends_on=["add"])).json()["run_id"]
-    while "hold" not in api.calls:
-        api.kit.store.commit()
+    api.until(lambda: "hold" in api.calls)
     found = api.ask("GET", f"/runs/{run_id}").json()
     assert (found["status"], found["cut_off"], found["finished_at"]) == ("running", False, None)
     assert {one["step_id"]: one["status"] for one in found["steps"]} == {"add": "success", "hold": "running"}
@@ -204,8 +203,7 @@ def test_what_is_over_cannot_be_cancelled(api: Any) -> None:
 def test_runs_of_others_cannot_be_cancelled(api: Any) -> None:
     """A run that was not submitted here goes on: 409."""
     handle = api.kit.start(api.kit.workflow("mine").add_step("hold").build())
-    while handle.status == "pending":
-        api.kit.store.commit()
+    api.until(lambda: "hold" in api.calls)
     answer = api.ask("POST", f"/runs/{handle.run_id}/cancel")
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:orchkit:problem:run-is-not-ours")
     api.gate.set()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,14 @@ def register(kit: Kit) -> None:
     for function in (good, shaky, bad):
         kit.registry.methods.register_method(function)
     kit.sent = sent  # type: ignore[attr-defined]
+
+
+def until(there: Callable[[], Any]) -> None:
+    """Wait until something is so, but not for ever."""
+    deadline = time.monotonic() + 20
+    while not there():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.005)
 
 
 def exported(run: Any) -> list[ReadableSpan]:
@@ -312,8 +320,7 @@ def test_a_run_that_goes_on_is_incomplete(kit: Kit) -> None:
     gate = threading.Event()
     kit.registry.methods.register_method(lambda: gate.wait(20), name="hold")
     handle = kit.start(kit.workflow("flow").add_step("hold").build())
-    while len(kit.store.events(handle.run_id)) < 4:
-        time.sleep(0.005)
+    until(lambda: len(kit.store.events(handle.run_id)) >= 4)
     spans = exported(handle.run)
     gate.set()
     handle.result(20)
@@ -387,10 +394,7 @@ def test_spans_come_when_they_end(kit: Kit, live: Any) -> None:
     gate = threading.Event()
     kit.registry.methods.register_method(lambda: gate.wait(20), name="hold")
     handle = kit.start(kit.workflow("flow").add_step("good").add_step("hold", depends_on=["good"]).build())
-    deadline = time.monotonic() + 10
-    while "step good" not in {span.name for span in exporter.get_finished_spans()}:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(lambda: "step good" in {span.name for span in exporter.get_finished_spans()})
     following.stop()
     following.stop()
     gate.set()
@@ -409,8 +413,7 @@ def test_runs_that_had_begun_before_are_caught_up_with(kit: Kit) -> None:
         kit.workflow("flow").add_step("good").add_workflow(inner, step_id="sub", depends_on=["good"]).build()
     )
     handle = kit.start(flow)
-    while len(kit.store.events_below(handle.run_id)) < 2:
-        time.sleep(0.005)
+    until(lambda: len(kit.store.events_below(handle.run_id)) >= 2)
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -438,10 +441,7 @@ def test_following_ends_with_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     with ok.open(registry=Registry()) as kit:
         following = otel.follow(kit, TracerProvider(shutdown_on_exit=False))
         assert following.running
-    deadline = time.monotonic() + 10
-    while following.running:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(lambda: not following.running)
 
 
 def test_following_goes_on_over_what_it_cannot_read(kit: Kit, live: Any) -> None:
