@@ -8,7 +8,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
-EXAMPLES = 5
+EXAMPLES = 4
 
 
 def test_the_routes_are_described(door: Any) -> None:
