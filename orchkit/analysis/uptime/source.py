@@ -31,7 +31,6 @@ _COLUMNS: Mapping[str, tuple[str, str]] = {
     "checked_at": ("TIMESTAMPTZ", "NULL"),
     "status": ("VARCHAR", "NULL"),
     "performed": ("BOOLEAN", "NULL"),
-    "reason": ("VARCHAR", "NULL"),
     "error": ("VARCHAR", "NULL"),
     "holds_s": ("DOUBLE", "NULL"),
 }
@@ -207,21 +206,35 @@ def _rows(source: Source, query: str, params: Mapping[str, Any], *, strict: bool
 def _of_frame(frame: pd.DataFrame, query: str, params: Mapping[str, Any], *, strict: bool) -> pd.DataFrame:
     """The answer of a DuckDB in memory, where the same views are made of the DataFrame."""
     _check_columns(frame)
+    if strict:
+        _check_statuses(frame["status"].unique().tolist())
     there = [name for name in _COLUMNS if name in frame.columns]
     casts = ", ".join(
         f'CAST("{name}" AS {kind}) AS "{name}"' if name in there else f'CAST({other} AS {kind}) AS "{name}"'
         for name, (kind, other) in _COLUMNS.items()
     )
     with in_memory() as connection:
-        connection.register("given_checks", frame[there])
+        connection.register("given_checks", _encoded(frame[there]))
         # every name in these texts is a constant of this module
         connection.execute(f"CREATE VIEW given AS SELECT {casts} FROM given_checks")  # noqa: S608
         connection.execute(_VIEWS)
-        if strict:
-            _check_statuses(to_frame(connection, "SELECT DISTINCT status FROM given").status.tolist())
         return to_frame(connection, query, dict(params) or None)
 
 
+def _encoded(frame: pd.DataFrame) -> pd.DataFrame:
+    """With texts as categories: DuckDB would read each text of a DataFrame anew whenever it is asked."""
+    import pandas as pd
+
+    texts = {}
+    for name in _TEXTS.intersection(frame.columns):
+        codes, values = pd.factorize(frame[name])
+        kinds = [str(value) for value in values]
+        if len(set(kinds)) == len(kinds):
+            texts[name] = pd.Categorical.from_codes(codes, kinds)
+    return frame.assign(**texts)
+
+
+_TEXTS = frozenset(name for name, (kind, _) in _COLUMNS.items() if kind == "VARCHAR")
 _VIEWS = """
 CREATE VIEW health_checks AS
 SELECT * REPLACE (coalesce(performed, status IS NOT NULL AND status <> 'unknown') AS performed) FROM given;
