@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,15 @@ def test_columns_may_be_missing_or_elsewhere(open_kit: Open, tmp_path: Path) -> 
         ("healthy", None, None),
         ("unhealthy", None, None),
     ]
+
+
+def test_an_answer_may_hold_for_so_long_only(open_kit: Open, tmp_path: Path) -> None:
+    """With ``holds``, a site of which nothing is heard any more is not known for ever."""
+    kit = open_kit()
+    upptime.load(table(tmp_path, SMALL), kit, holds=timedelta(minutes=10))
+    shop = uptime.availability(kit, services="Shop")
+    assert {row[6] for row in on_record(kit)} == {600.0}
+    assert (shop.up_s[0], shop.down_s[0], shop.unknown_s[0]) == (900.0, 600.0, 10.5 * 60 + 24.5 * 60 + 1)
 
 
 def test_repeated_lines_are_one_check(open_kit: Open, tmp_path: Path) -> None:

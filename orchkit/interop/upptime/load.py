@@ -79,6 +79,7 @@ def load(
     summary: str | Path | Sequence[Mapping[str, Any]] | None = None,
     states: Mapping[str, State] | None = None,
     renamed: Mapping[str, str] | None = None,
+    holds: timedelta | None = None,
 ) -> Loaded:
     """Bring the commits of an Upptime repository into a store, as health checks at their own times.
 
@@ -97,7 +98,7 @@ def load(
     The first three columns must be there; the order of columns and of lines is free, and case does not count
     in the names of columns and states. Each answer holds until the next record, since Upptime writes down
     changes: a site that was taken out of its configuration seems to be as it was for ever, so name those
-    that are meant when you ask (``services=summary.names``).
+    that are meant when you ask (``services=summary.names``), or say how long an answer may hold.
 
     All or nothing is written, in one transaction. What is on record already is not written again, so a
     repeated load adds nothing, and a later export of the same repository adds what is new.
@@ -110,6 +111,8 @@ def load(
         states: What other states mean: name to ``healthy``, ``degraded``, ``unhealthy``, ``maintenance`` or
             None (nobody looked). They are added to those above; an empty name is for empty cells.
         renamed: Sites that were renamed so that their slug changed, too: name to service.
+        holds: How long an answer may hold when nothing follows: a few times the interval of the job for
+            response times; None: until the next record.
 
     Raises:
         ParameterError: It is no such table, or some of it cannot be read; each problem names its line and
@@ -129,7 +132,9 @@ def load(
         known = {key for key, _, _ in found}
         names = _names(rows, {site: service for _, site, service in found}, renamed or {})
         news = [row for key, row in keyed.items() if key not in known]
-        if not news or arrivals.write([_event(row, names[row.site]) for row in news], (), seen, _now(store)):
+        if not news or arrivals.write(
+            [_event(row, names[row.site], holds) for row in news], (), seen, _now(store)
+        ):
             store.ingest_soon()
             return _report(path, rows, keyed, news, names, said)
     raise StoreError(f"{path.name} cannot be loaded: somebody else loads a history all the time")
@@ -162,7 +167,7 @@ def _names(
     return {**services_of([site for site in sites if site not in renamed], recorded), **renamed}
 
 
-def _event(row: CheckRow, service: str) -> Row:
+def _event(row: CheckRow, service: str, holds: timedelta | None) -> Row:
     performed = row.status not in (None, "maintenance")
     details = {
         "imported": FORMAT,
@@ -181,7 +186,7 @@ def _event(row: CheckRow, service: str) -> Row:
         "error": _error(row) if performed else None,
         "circuit_state": None,
         "consecutive_failures": None,
-        "holds_us": None,
+        "holds_us": None if holds is None else holds // timedelta(microseconds=1),
         "details": {name: value for name, value in details.items() if value is not None},
     }
     return row.at_us, ev.HEALTH_CHECK, None, None, None, codec.dumps(payload)
