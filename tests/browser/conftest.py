@@ -41,11 +41,16 @@ window.orchkitTest = {
     await panel.sessionContext.shutdown();
     panel.dispose();
   },
-  run(index) {
-    const content = this.panel.content;
-    content.activeCellIndex = index;
-    content.deselectAll();
-    return jupyterapp.commands.execute("notebook:run-cell");
+  // What was sent while a cell before it was failing, the kernel does not run: then it is sent again.
+  async run(index) {
+    const { content } = this.panel;
+    for (let tries = 0; tries < 50; tries += 1) {
+      content.activeCellIndex = index;
+      content.deselectAll();
+      await jupyterapp.commands.execute("notebook:run-cell");
+      if (content.widgets[index].model.executionCount !== null) return;
+      await new Promise((done) => setTimeout(done, 100));
+    }
   },
 };
 """

@@ -58,8 +58,7 @@ def test_all_of_it_is_shown_in_both_themes(shown: Any) -> None:
         ):
             one.scroll_into_view_if_needed()
             shown.shot(f"{name}_{theme.lower()}", one)
-        if theme == "Light":
-            assert shown.barriers(".jp-Notebook .orchkit") == []
+        assert shown.barriers(".jp-Notebook .orchkit") == []
 
 
 def test_a_table_is_searched_by_keyboard(shown: Any) -> None:

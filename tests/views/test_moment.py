@@ -112,7 +112,7 @@ def test_a_shared_sub_workflow_is_shown_as_it_went() -> None:
         flow = kit.workflow("outer").add_workflow(inner, step_id="sub")
         flow.add_step(_same, {"n": "${steps.sub.deep}"}, step_id="last")
         first = kit.run(flow.build())
-        fork = kit.engine.fork(first.run_id, from_step="last").run
+        fork = kit.engine.fork(first.run_id, from_step="last").result().run
         assert statuses(fork.dag()) == {"sub": "success", "deep": "success", "last": "success"}
         film = fork.replay().film
         child = fork.state.steps["sub"].child_run_id
