@@ -35,7 +35,8 @@ def sql(
     """Query the record with SQL (DuckDB's).
 
     There are the views runs, steps, attempts, decision_traces, evidence_bundles, idempotency_keys, lineage,
-    sessions, breaker_transitions and events; "describe runs" lists the columns of one.
+    sessions, breaker_transitions, health_checks, maintenance_windows and events; "describe runs" lists the
+    columns of one.
     """
     if as_csv and as_json:
         raise UsageError("choose one of --csv and --json")

@@ -12,7 +12,7 @@ def test_the_example_runs_and_prints_what_it_says(repository: Path, tmp_path: Pa
     """The examples of the README, one after the other in a fresh file, give the output in their comments."""
     text = (repository / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     (tmp_path / "example.py").write_text("\n".join(blocks), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", "example.py"],
@@ -28,6 +28,8 @@ def test_the_example_runs_and_prints_what_it_says(repository: Path, tmp_path: Pa
     assert "nearest with data" in done.stdout
     assert "\nTrue\n{'measure': 12.0, 'judge': 'Oslo: cold'}\n" in done.stdout
     assert re.search(r"forecast-2025-01-15 +COMPLETED +0", done.stdout)
+    assert "The runs part at" in done.stdout
+    assert (tmp_path / "cold.html").stat().st_size > 10_000
     assert "\nhealthy\n" in done.stdout
     assert "without sending a response. unhealthy\n" in done.stdout
     assert "\nanswered 200\n" in done.stdout
