@@ -41,6 +41,8 @@ class Single:
     key: IdempotencyKey | None
     method: MethodDefinition
     """What does the work, for its code."""
+    written: Callable[[RunRecorder], Awaitable[None]] = RunRecorder.barrier
+    """Sees to it that the end is as durable as it is to be, before it is told."""
 
     def asked(self) -> Asked | None:
         """The request to execute it once; None without a key. Raises `CodecError`."""
@@ -121,7 +123,7 @@ class SingleRun:
         if result.status == "cancelled" or recorder.durability == "exit":
             store.commit()
         else:
-            await recorder.barrier()
+            await single.written(recorder)
         store.ingest_soon()
         if result.status == "cancelled":
             raise asyncio.CancelledError(result.reason)

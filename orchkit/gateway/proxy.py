@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from orchkit.engine.idempotency import Replay
-from orchkit.engine.recorder import StepScope, current_scope
+from orchkit.engine.recorder import RunRecorder, StepScope, current_scope
 from orchkit.engine.single import Single, SingleRun, output_of
 from orchkit.errors import DuplicateRequestError, IdempotencyConflictError, StoreError
 from orchkit.gateway.client import Body, Client
@@ -34,7 +34,7 @@ from orchkit.gateway.policies import Policies
 from orchkit.gateway.problems import HttpProblem, RefusedError
 from orchkit.gateway.service import Service
 from orchkit.gateway.tracecontext import carried
-from orchkit.gateway.unhurried import Unhurried
+from orchkit.gateway.unhurried import Batch, Unhurried
 from orchkit.ids import new_id
 from orchkit.kit import Kit
 from orchkit.model.idempotency import IdempotencyKey
@@ -68,6 +68,7 @@ class Hub:
         active: How many proxied requests are being worked on.
         trusted: The networks of proxies that are believed.
         salt: What digests on the record are made with.
+        batch: Writes what requests record.
     """
 
     def __init__(self, kit: Kit, config: GatewayConfig) -> None:
@@ -76,6 +77,7 @@ class Hub:
         self.active = 0
         self.trusted = tuple(ip_network(text) for text in config.trusted_proxies)
         self.salt = salt_of(kit.store)
+        self.batch = Batch(kit.store)
 
 
 class Proxy:
@@ -261,6 +263,7 @@ class Proxy:
             config.durability,
             key,
             self._method,
+            self._hub.batch.written if self._unhurried(asked) else RunRecorder.barrier,
         )
 
     def _input(self, scope: Scope, asked: Asked) -> dict[str, Any]:
@@ -289,9 +292,7 @@ class Proxy:
         )
         step.decided("policy.selected", "careful" if careful else "full", reason, self._told[careful])
         kit = self._hub.kit
-        # What a key stands for must be on record before it is done; other requests are in no such hurry.
-        waits = exchange.asked.key is not None or self._hub.config.durability == "sync"
-        record = step if waits else Unhurried(step)
+        record = Unhurried(step, self._hub.batch) if self._unhurried(exchange.asked) else step
         call = Call(
             exchange.try_once,
             record,
@@ -308,9 +309,11 @@ class Proxy:
         finally:
             current_scope.reset(token)
             step.attempt = record.attempt
-            if isinstance(record, Unhurried):
-                record.over()
         return output
+
+    def _unhurried(self, asked: Asked) -> bool:
+        """Whether nobody waits for its record; what a key stands for must be there before it is done."""
+        return asked.key is None and self._hub.config.durability == "async"
 
     # --- what goes back ----------------------------------------------------------------------
 
