@@ -268,9 +268,9 @@ class Kit(Displayable):
         """A SQL query over the history views as a DataFrame: see `Store.sql`.
 
         The views are ``runs``, ``steps``, ``attempts``, ``decision_traces``, ``evidence_bundles``,
-        ``events``, ``lineage``, ``sessions``, ``idempotency_keys``, ``breaker_transitions``, ``health_checks``
-        and ``maintenance_windows``; ``describe runs`` shows the columns of one. Other tables are what they
-        are made of, and may change.
+        ``events``, ``lineage``, ``sessions``, ``idempotency_keys``, ``breaker_transitions``,
+        ``health_checks`` and ``maintenance_windows``; ``describe runs`` shows the columns of one. Other
+        tables are what they are made of, and may change.
         """
         return self.store.sql(query, params)
 
