@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -263,7 +264,6 @@ def test_an_answer_that_takes_long_is_not_cut_while_it_comes(
     opened: Any, raw_server: Any, head_of: Head, quick: Any
 ) -> None:
     """The limit is on silence: a slow stream may take longer than it."""
-    import time
 
     def handle(connection: socket.socket) -> None:
         head_of(connection)
@@ -433,3 +433,26 @@ def test_numbers_are_counted_by_route(opened: Any, service: Any) -> None:
     lines = [line for line in text.splitlines() if line.startswith("orchkit_http_requests_total")]
     assert lines
     assert not any('route="/s/' in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("durability", "key", "waits"), [("async", False, False), ("async", True, True), ("sync", False, True)]
+)
+def test_what_is_recorded_before_a_service_is_asked(
+    opened: Any, raw_server: Any, head_of: Head, kit: Any, durability: str, key: bool, waits: bool
+) -> None:
+    """With a key, or ``sync``, the attempt is on disk by then; else it is written with others, soon."""
+    pending: list[int] = []
+
+    def handle(connection: socket.socket) -> None:
+        head_of(connection)
+        pending.append(kit.store.log.pending)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    door = opened({"r": raw_server(handle).url}, {"/r": "r"}, durability=durability)
+    assert door.post("/r", headers={"Idempotency-Key": "k"} if key else {}).status_code == 200
+    assert pending[0] == 0 or not waits
+    deadline = time.monotonic() + 10
+    while kit.store.log.pending and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert kit.store.log.pending == 0
