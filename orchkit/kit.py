@@ -14,9 +14,11 @@ from orchkit.clock import Clock
 from orchkit.engine.builder import WorkflowBuilder
 from orchkit.engine.chain import ChainExecutor
 from orchkit.engine.dispatch import Orchestrator, default_hooks
+from orchkit.engine.errand import calls_loop
 from orchkit.engine.fork import Override
 from orchkit.engine.handle import RunHandle
 from orchkit.engine.hooks import HookManager, MetricsHook
+from orchkit.engine.loop import loop_thread
 from orchkit.engine.options import RunArguments, check_durability
 from orchkit.engine.policies import PolicyEngine
 from orchkit.engine.policyargs import PolicyParts
@@ -119,6 +121,8 @@ class Kit(Displayable):
         self.chains = ChainExecutor(self.engine)
         self.runs = Runs(store)
         self._last_run_id: str | None = None
+        for thread in (loop_thread, calls_loop):
+            thread.hold(self)
         self._rng = rng
         self._health: HealthMonitor | None = None
         self._gateway: Gateway | None = None
@@ -332,6 +336,8 @@ class Kit(Displayable):
             self.services.close()
             self.store.close()
         self.orchestrator.bodies.threads.release()
+        for thread in (loop_thread, calls_loop):
+            thread.release(self)
 
     def __enter__(self) -> Self:
         return self

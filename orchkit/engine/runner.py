@@ -153,8 +153,8 @@ class WorkflowEngine:
         return self._begin(self._job(workflow, user_id, context, arguments))
 
     def _begin(self, job: Job) -> RunHandle:
-        future = loop_thread.submit(self._finished(job))
-        return RunHandle(job, future, loop_thread.loop, self.orchestrator, self.open_run)
+        future, loop = loop_thread.launch(self._finished(job))
+        return RunHandle(job, future, loop, self.orchestrator, self.open_run)
 
     def run(
         self,

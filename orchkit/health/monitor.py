@@ -151,7 +151,7 @@ class HealthMonitor(Displayable):
             # All are known before the first is looked at: they are asked about the network for each other.
             for service in found:
                 delay = self._parts.rng.uniform(0, JITTER * service.interval)
-                self._loop.loop.call_soon_threadsafe(self._keeping.begin, known[service.name], delay)
+                self._loop.call(self._keeping.begin, known[service.name], delay)
         return self
 
     @property
@@ -180,7 +180,7 @@ class HealthMonitor(Displayable):
             watch = self._watches.pop(name, None)
         if watch is None:
             raise UnknownNameError("service", name, self._watches)
-        self._loop.loop.call_soon_threadsafe(self._keeping.end, watch)
+        self._loop.call(self._keeping.end, watch)
 
     # --- how they stand ------------------------------------------------------------------------
 
@@ -340,4 +340,4 @@ def _addresses(watches: Mapping[str, Watch]) -> list[Address]:
 def _let_go(loop: LoopThread, keeping: Keeping) -> None:
     """The monitor is gone, and with it whoever could ask how services stand."""
     if not keeping.idle:
-        loop.loop.call_soon_threadsafe(keeping.cancel)
+        loop.call(keeping.cancel)
