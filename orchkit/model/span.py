@@ -28,7 +28,8 @@ def seconds_in(text: str) -> float | None:
     return None if found is None else float(found[1]) * unit_seconds(found[2])
 
 
-def _read(value: Any) -> Any:
+def read_span(value: Any) -> Any:
+    """Seconds of a text or a timedelta, all else as it is; raises `ValueError` for a text that is none."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     if not isinstance(value, str):
@@ -39,8 +40,8 @@ def _read(value: Any) -> Any:
     try:
         return float(value)
     except ValueError:
-        raise ValueError("no such span of time: write seconds, or '500ms', '2s', '5min', '12h'") from None
+        raise ValueError("no such span of time: write seconds, or '500ms', '2s', '5min', '30d'") from None
 
 
-Seconds = Annotated[float, BeforeValidator(_read)]
+Seconds = Annotated[float, BeforeValidator(read_span)]
 """Seconds as a number, a text with a unit (``"500ms"``, ``"2s"``, ``"5min"``) or a timedelta."""

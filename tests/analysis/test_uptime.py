@@ -320,12 +320,51 @@ def test_options_that_do_not_exist_are_refused() -> None:
         uptime.slo(history, since="2026-05-01")
     with pytest.raises(ParameterError, match=r"target: 99\.9 is not between 0 and 1"):
         uptime.slo(history, target=99.9)
+    with pytest.raises(ParameterError, match="target: '99%' is not between 0 and 1"):
+        uptime.slo(history, target="99%")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="window: 0 is no length of time"):
         uptime.error_budget(history, window=0)
-    with pytest.raises(ValueError, match="max_gap_s must be 0 or more"):
+    with pytest.raises(ParameterError, match="max_gap_s: -1 is no length of time"):
         uptime.incidents(history, max_gap_s=-1)
     with pytest.raises(ValueError, match="confidence must lie between 0 and 1"):
         uptime.availability(history, confidence=95)
+
+
+@pytest.mark.parametrize("span", ["1h", "60 min", timedelta(hours=1), pd.Timedelta("1h"), 3600, "3600"])
+def test_lengths_of_time_are_written_as_in_policies(span: Any) -> None:
+    """Texts with a unit, timedeltas and seconds mean the same, wherever a length is asked for."""
+    history = checks((0, "healthy"), (10, "unhealthy"), (15, None), (90, "unhealthy"), (95, "healthy"))
+    assert uptime.slo(history, window=span).window_s.tolist() == [3600]
+    same = uptime.error_budget(history, window=3600)
+    pd.testing.assert_frame_equal(uptime.error_budget(history, window=span), same)
+    (pair,) = uptime.burn_rates(history, windows=[(span, "5m", 14.4)]).itertuples()
+    assert (pair.long_s, pair.short_s) == (3600, 300)
+    assert len(uptime.incidents(history, max_gap_s=span)) == 2
+    assert uptime.outages(history, max_gap_s=span).incidents.tolist() == [2]
+    assert len(uptime.incidents(history, max_gap_s="2h")) == 1
+    assert len(uptime.availability_over_time(history, every="1h")) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", ["soon", "1 fortnight", "", -1, float("nan"), True, [1], None, pd.NaT])
+def test_what_is_no_length_of_time_is_said_so(wrong: Any) -> None:
+    """Each place names what it was given, and how lengths are written."""
+    history = checks((0, "healthy"))
+    for ask in (
+        lambda: uptime.slo(history, window=wrong),
+        lambda: uptime.error_budget(history, window=wrong),
+        lambda: uptime.burn_rates(history, windows=[("1h", wrong, 2)]),
+        lambda: uptime.incidents(history, max_gap_s=wrong),
+        lambda: uptime.outages(history, max_gap_s=wrong),
+    ):
+        with pytest.raises(ParameterError, match=r"is no length of time \(give a text such as '1h' or '28d'"):
+            ask()
+
+
+@pytest.mark.parametrize("wrong", [["1h"], ["1h", "5m", 14.4], [("1h", "5m")], [("1h", "5m", "fast")]])
+def test_a_pair_of_windows_that_is_none_is_refused(wrong: Any) -> None:
+    """One that lacks its rate, or stands without its brackets, is named."""
+    with pytest.raises(ParameterError, match=r"windows: .* is no pair \(give a long time, a short one"):
+        uptime.burn_rates(checks((0, "healthy")), windows=wrong)
 
 
 def test_times_without_a_zone_are_in_utc() -> None:

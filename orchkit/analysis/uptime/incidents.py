@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from orchkit.analysis.frames import Columns
 from orchkit.analysis.uptime.availability import By
 from orchkit.analysis.uptime.source import Asked, Selection, Source, ask, read
+from orchkit.analysis.uptime.spans import Span, span_us
 from orchkit.analysis.uptime.timeline import timeline
 from orchkit.errors import UnknownNameError
 
@@ -69,12 +70,13 @@ _INCIDENTS: Columns = {
 }
 
 
-def incidents(source: Source, *, max_gap_s: float = GAP_S, **selection: Unpack[Selection]) -> pd.DataFrame:
+def incidents(source: Source, *, max_gap_s: Span = GAP_S, **selection: Unpack[Selection]) -> pd.DataFrame:
     """The times in which services were down: a row per incident, oldest first.
 
     An incident begins when a service is found down and lasts until it is found up, or until its maintenance
     begins. Not knowing (no check, or none that was performed) does not end it, unless it lasts longer than
-    ``max_gap_s`` seconds: then it ended, for all one knows, with the last moment at which it was known.
+    ``max_gap_s`` (seconds, or a text such as ``"2h"``): then it ended, for all one knows, with the last
+    moment at which it was known.
 
     ===========  ========  ===============================================================================
     column       dtype     meaning
@@ -90,7 +92,7 @@ def incidents(source: Source, *, max_gap_s: float = GAP_S, **selection: Unpack[S
     usual_error  object    the one that they give most often, of several the first
     ===========  ========  ===============================================================================
 
-    Listed are those that reach into the window. Raises `ValueError` for a ``max_gap_s`` below 0, and what
+    Listed are those that reach into the window. Raises `ParameterError` for a ``max_gap_s`` below 0, and what
     `orchkit.analysis.uptime.source.read` and ``ask`` raise.
     """
     asked = read(source, selection)
@@ -98,11 +100,9 @@ def incidents(source: Source, *, max_gap_s: float = GAP_S, **selection: Unpack[S
     return ask(source, query, _INCIDENTS, asked, gap(max_gap_s))
 
 
-def gap(max_gap_s: float) -> dict[str, Any]:
-    """As a value for a query."""
-    if not max_gap_s >= 0:
-        raise ValueError(f"max_gap_s must be 0 or more, got {max_gap_s!r}")
-    return {"gap_us": round(min(max_gap_s, 1e11) * 1e6)}
+def gap(max_gap_s: Span) -> dict[str, Any]:
+    """As a value for a query. Raises `ParameterError`."""
+    return {"gap_us": span_us(max_gap_s, "max_gap_s", most_s=1e11, zero=True)}
 
 
 # What goes on has no time to repair yet, and what began before the window is no failure in it.
@@ -144,7 +144,7 @@ _TOTALS: Columns = {
 
 
 def outages(
-    source: Source, *, by: By = "service", max_gap_s: float = GAP_S, **selection: Unpack[Selection]
+    source: Source, *, by: By = "service", max_gap_s: Span = GAP_S, **selection: Unpack[Selection]
 ) -> pd.DataFrame:
     """How often services fail and how long it takes: a row per service, or with ``by=None`` one row of all.
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from orchkit.analysis.frames import Columns
 from orchkit.analysis.uptime.source import Asked, Selection, Source, ask, read
+from orchkit.analysis.uptime.spans import Span, span_us
 from orchkit.analysis.uptime.timeline import timeline
 from orchkit.errors import ParameterError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Span = timedelta | float
-"""A length of time; a number is in seconds."""
 MONTH = timedelta(days=30)
 
 
@@ -72,7 +70,8 @@ def slo(
     """Whether each service keeps a promise, and what is left of its error budget: a row per service.
 
     ``target`` is the share of the time that it promises to be up, ``window`` the time up to ``until`` over
-    which that is reckoned; ``since`` is not asked for. Time in maintenance is not promised.
+    which that is reckoned (``"28d"``, a timedelta or seconds); ``since`` is not asked for. Time in
+    maintenance is not promised.
 
     ===============  ========  ===========================================================================
     column           dtype     meaning
@@ -101,7 +100,7 @@ def slo(
     """
     _check(target)
     asked = _read(source, selection)
-    table = ask(source, timeline(asked.which) + _SUMS, _SUMMED, asked, {"spans": [_us(window, "window")]})
+    table = ask(source, timeline(asked.which) + _SUMS, _SUMMED, asked, {"spans": [span_us(window, "window")]})
     table = table.drop(columns="number").rename(columns={"down_s": "spent_s"})
     table.insert(1, "target", target)
     whole = table.window_s - table.maintenance_s
@@ -152,9 +151,9 @@ def burn_rates(
     Raises what `slo` raises.
     """
     _check(target)
-    pairs = [BurnWindow(*pair) for pair in windows]
+    pairs = [_pair(pair) for pair in windows]
     asked = _read(source, selection)
-    spans = [_us(span, "windows") for pair in pairs for span in (pair.long, pair.short)]
+    spans = [span_us(span, "windows") for pair in pairs for span in (pair.long, pair.short)]
     table = ask(source, timeline(asked.which) + _SUMS, _SUMMED, asked, {"spans": spans})
     table["burn"] = table.down_s / table.known_s.where(table.known_s > 0) / (1 - target)
     whole = table.window_s - table.maintenance_s
@@ -162,7 +161,7 @@ def burn_rates(
     long, short = (table[table.number % 2 == odd].reset_index(drop=True) for odd in (1, 0))
     answer = long[["service", "until"]].copy()
     answer["long_s"], answer["short_s"] = long.window_s, short.window_s
-    rates = [float(pair.rate) for pair in pairs]
+    rates = [pair.rate for pair in pairs]
     answer["threshold"] = rates * (len(long) // len(pairs)) if pairs else []
     answer["long_burn"], answer["short_burn"] = long.burn, short.burn
     answer["long_known"], answer["short_known"] = long.known, short.known
@@ -217,7 +216,7 @@ def error_budget(
     """
     _check(target)
     asked = _read(source, selection)
-    params = {"span_us": _us(window, "window"), "target": target}
+    params = {"span_us": span_us(window, "window"), "target": target}
     table = ask(source, timeline(asked.which) + _LEFT, _POINTS, asked, params)
     table["remaining_s"] = table.budget_s - table.spent_s
     table["remaining_share"] = table.remaining_s / table.budget_s.where(table.budget_s > 0)
@@ -231,15 +230,16 @@ def _read(source: Source, selection: Any) -> Asked:
     return read(source, selection)
 
 
-def _check(target: float) -> None:
-    if not 0 < target < 1:
+def _check(target: Any) -> None:
+    if not (isinstance(target, int | float) and 0 < target < 1):
         hint = "give a share, such as 0.999"
         raise ParameterError("uptime", [Problem("target", f"{target!r} is not between 0 and 1", hint)])
 
 
-def _us(span: Span, where: str) -> int:
-    seconds = span.total_seconds() if isinstance(span, timedelta) else float(span)
-    if not (math.isfinite(seconds) and seconds >= 1e-6):
-        hint = "give a timedelta, or seconds"
-        raise ParameterError("uptime", [Problem(where, f"{span!r} is no length of time", hint)])
-    return round(seconds * 1e6)
+def _pair(given: Any) -> BurnWindow:
+    try:
+        long, short, rate = given
+        return BurnWindow(long, short, float(rate))
+    except (TypeError, ValueError):
+        hint = "give a long time, a short one and a rate, such as ('1h', '5m', 14.4)"
+        raise ParameterError("uptime", [Problem("windows", f"{given!r} is no pair", hint)]) from None

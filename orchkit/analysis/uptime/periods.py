@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 from math import gcd
@@ -10,9 +10,11 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orchkit.errors import ParameterError, Problem, UnknownNameError
+from orchkit.model.span import seconds_in
 
 Every = Literal["hour", "day", "week"]
 _EVERY: tuple[Every, ...] = ("hour", "day", "week")
+_SPANS: Mapping[float | None, Every] = {3_600.0: "hour", 86_400.0: "day", 604_800.0: "week"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = timedelta(hours=1)
 _US = timedelta(microseconds=1)
@@ -37,10 +39,11 @@ def bounds(every: str, zone: tzinfo, since_us: int, until_us: int) -> list[int]:
     midnight to midnight and so has 23 or 25 hours where clocks are changed; a week begins on Monday. The hour
     that is passed twice is two hours; where clocks are changed within an hour, the change is a bound.
 
-    Raises `UnknownNameError` for another word.
+    Spans of these lengths, such as ``"1d"``, mean the same. Raises `UnknownNameError` for another text.
     """
+    every = _SPANS.get(seconds_in(str(every)), every)
     if every not in _EVERY:
-        raise UnknownNameError("period", every, _EVERY)
+        raise UnknownNameError("period", str(every), _EVERY)
     first = _local(since_us, zone).date()
     if every == "week":
         first -= timedelta(days=first.weekday())
