@@ -86,6 +86,32 @@ def test_attempts_are_worth_it_while_one_in_ten_succeeds(
     assert max_attempts(cases).value == attempts
 
 
+@pytest.mark.parametrize(("present", "thirds", "attempts"), [(3, 5, 3), (5, 5, 5), (3, 0, 3), (1, 5, 2)])
+def test_attempts_stay_as_they_are_where_the_record_does_not_tell(
+    present: int, thirds: int, attempts: int
+) -> None:
+    """Too few third attempts, or none, are no reason to leave out those that there were to be."""
+    cases = [case((0, 0.5, "failed"), (1, 0.5, "success"), place=place) for place in range(20)]
+    for place in range(thirds):
+        tries = ((0, 0.5, "failed"), (1, 0.5, "failed"), (2, 0.5, "success"))
+        cases.append(case(*tries, place=20 + place))
+    advice = max_attempts(cases, present)
+    assert advice.value == attempts
+    said = f"of {thirds} third attempts {thirds} succeeded: too few to tell"
+    assert advice.reason == (said if thirds else "no third attempts are on record")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_suggestion_keeps_the_attempts_of_which_few_were_needed(seed: int) -> None:
+    """One call in ten fails, and three attempts are as many as there were: they stay."""
+    with ok.open() as kit:
+        kit.registry.methods.register_method(_ask, name="ask")
+        flow = kit.workflow("ask").add_step("ask", step_id="ask", retry=3).build()
+        found = whatif.suggest(ok.simulate(flow, kit=kit, faults=Failures(0.1), runs=300, seed=seed).kit)
+    assert found.settings()["max_attempts"] == 3
+    assert "third attempts" in found.reasons["max_attempts"]
+
+
 def test_hedges_are_one_try() -> None:
     """Calls beside each other do not count as attempts one after the other."""
     hedged = [case((0, 2, "cancelled"), (1, 0.5, "success"), place=place) for place in range(50)]

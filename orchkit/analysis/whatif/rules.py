@@ -58,10 +58,11 @@ def attempt_timeout(cases: Sequence[Case]) -> Advice:
     return Advice(seconds, reason)
 
 
-def max_attempts(cases: Sequence[Case]) -> Advice:
+def max_attempts(cases: Sequence[Case], present: int = 1) -> Advice:
     """How many attempts are worth their calls: of the last one still one in ten succeeded on record.
 
-    Never more than were made: what another one would have given nobody knows.
+    What one gives that was seldom made, or never, nobody knows: up to as many as there are at ``present``
+    it stays, beyond them it is not proposed.
     """
     made, good = Counter[int](), Counter[int]()
     for case in cases:
@@ -74,9 +75,9 @@ def max_attempts(cases: Sequence[Case]) -> Advice:
     after = number + 1
     of_them = f"of {made[after]:,} {ordinal(after)} attempts {good[after]:,} succeeded"
     if made[after] == 0:
-        return Advice(number, f"no {ordinal(after)} attempts are on record")
+        return Advice(max(number, present), f"no {ordinal(after)} attempts are on record")
     if made[after] < FEWEST_TRIES:
-        return Advice(number, f"{of_them}: too few to tell")
+        return Advice(max(number, present), f"{of_them}: too few to tell")
     return Advice(number, f"{of_them}: fewer than one in {1 / WORTH:g}")
 
 

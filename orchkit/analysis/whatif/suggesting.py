@@ -97,8 +97,8 @@ def suggest(
       exceed, and half as much again, since services get slower. That is how the Amazon Builders' Library
       describes it ("Timeouts, retries, and backoff with jitter"). Never longer than a limit that has cut
       calls off on record.
-    - *max_attempts*: as many as were worth it: of the last ones at least one in ten succeeded. Never more
-      than were made.
+    - *max_attempts*: as many as were worth it: of the last ones at least one in ten succeeded. Never raised
+      beyond what was made.
     - *failure_threshold*: one more than the longest series of failures that passed by itself before an open
       breaker would have tried again, so that single losses do not open it.
 
@@ -181,7 +181,7 @@ def _proposed(cases: Sequence[Case], base: ReliabilityPolicy) -> tuple[Reliabili
     breaker = base.breaker or BreakerPolicy()
     limit, tries, threshold = (
         attempt_timeout(cases),
-        max_attempts(cases),
+        max_attempts(cases, 1 if base.retry is None else base.retry.max_attempts),
         failure_threshold(cases, breaker),
     )
     changes: dict[str, Any] = {}
