@@ -118,6 +118,8 @@ def _lines(policy: ReliabilityPolicy, attempts: int, tries: int, waits: tuple[fl
         )
     if policy.breaker is not None and policy.breaker.enabled:
         yield _breaker(policy)
+        if attempts > 1 and policy.breaker.in_a_row is not None and attempts >= policy.breaker.in_a_row:
+            yield "One call whose attempts all fail opens it."
     if policy.rate_limit is not None:
         yield f"At most {policy.rate_limit.limit:,} calls start per {policy.rate_limit.period:g} s."
     if policy.bulkhead is not None:

@@ -152,6 +152,27 @@ def test_the_worst_case_in_words() -> None:
     assert repr(said) == str(said)
 
 
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"retry": 3, "breaker": 3}, True),
+        ({"retry": 3, "breaker": "mail"}, True),
+        ({"retry": 5, "breaker": {"failure_threshold": 4, "failure_rate": 0.5}}, True),
+        ({"retry": 3, "breaker": 4}, False),
+        ({"retry": 20, "breaker": {"failure_rate": 0.5}}, False),
+        ({"retry": "none", "breaker": 3}, False),
+        ({"retry": 3, "breaker": {"enabled": False}}, False),
+        ({"breaker": 1}, False),
+    ],
+    ids=str,
+)
+def test_a_single_call_that_opens_the_breaker_is_told(parts: Any, told: bool) -> None:
+    """As a sentence, no warning: the attempts of one call are failures in a row."""
+    said = policy(**parts).explain()
+    assert ("One call whose attempts all fail opens it." in said.lines) is told
+    assert not any("One call" in warning for warning in said.warnings)
+
+
 @settings(max_examples=60)
 @given(
     st.fixed_dictionaries(
