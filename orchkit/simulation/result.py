@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Z_95: Final = 1.959963984540054
 """The standard normal distribution's quantile for two-sided 95 %."""
 
+LONGEST_ERROR: Final = 160
+"""Characters of an error that are shown."""
+
 
 class Simulation(Displayable):
     """What came of it. ``kit`` looks at the record, in memory: ``kit.runs``, ``kit.sql``, the analyses."""
@@ -53,10 +56,27 @@ class Simulation(Displayable):
             name=self.name,
         )
 
+    @property
+    def failure(self) -> str | None:
+        """What runs failed with most often, shortened: ``200 x TimeoutError: …``; None: none has failed."""
+        errors = self.frame().error.dropna()
+        if errors.empty:
+            return None
+        counts = errors.map(shortened).value_counts()
+        return f"{int(counts.iloc[0]):,} x {counts.index[0]}"
+
     def __repr__(self) -> str:
-        found = self.summary()
+        found, failure = self.summary(), self.failure
         rate = f"{found.success_rate:.1%} succeeded ({found.low:.1%} to {found.high:.1%})"
-        return f"<Simulation of {self.name}: {int(found.runs):,} runs, {rate}, median {found.p50_s:.3g} s>"
+        failed = f"; failed: {failure}" if failure is not None else ""
+        median = f"median {found.p50_s:.3g} s"
+        return f"<Simulation of {self.name}: {int(found.runs):,} runs, {rate}, {median}{failed}>"
+
+
+def shortened(error: str) -> str:
+    """The first line of an error, as much as is shown of it."""
+    line = error.strip().partition("\n")[0]
+    return line if len(line) <= LONGEST_ERROR else line[: LONGEST_ERROR - 1] + "…"
 
 
 def wilson(good: int, count: int) -> tuple[float, float]:

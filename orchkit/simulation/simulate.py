@@ -13,6 +13,7 @@ from orchkit.engine.policies import PolicyEngine
 from orchkit.engine.runner import WorkflowEngine
 from orchkit.errors import ParameterError, Problem
 from orchkit.kit import Kit
+from orchkit.model.spelling import hinting
 from orchkit.model.workflow import Workflow
 from orchkit.registry.registration import default_registry
 from orchkit.simulation.cast import Cast, checked_methods, models_of
@@ -29,6 +30,7 @@ Faults = Mapping[str, FaultModel | Sequence[FaultModel]]
 Contexts = Callable[[int], Mapping[str, Any] | None]
 
 
+@hinting
 def simulate(  # noqa: PLR0913 - what is simulated, all by keyword
     flow: Workflow,
     *,

@@ -25,6 +25,8 @@ def of_simulation(simulation: Any) -> dict[str, str]:
         [status_chip(str(status)), f"{count:,}", f"{count / len(frame):.1%}"]
         for status, count in counts.items()
     ]
+    if (failure := simulation.failure) is not None:
+        facts.append(("failed", failure))
     body = table(rows, ("ended", "runs", "share"))
     more = muted("In virtual time: the record is in .kit, one row per run in .frame().")
     shown = card(f"Simulation of {simulation.name}", facts, body, more)

@@ -15,7 +15,7 @@ import orchkit as ok
 from orchkit.analysis import retries
 from orchkit.errors import ParameterError, StoreError, WorkflowValidationError
 from orchkit.simulation import Failures, Latency, Outages
-from orchkit.simulation.result import wilson
+from orchkit.simulation.result import shortened, wilson
 from orchkit.store import codec
 
 if TYPE_CHECKING:
@@ -511,6 +511,33 @@ def test_what_makes_no_sense_is_refused(
     with pytest.raises(ParameterError) as caught:
         ok.simulate(one_step, **{"kit": kit, "runs": 2, **wrong})
     assert all(name in str(caught.value) for name in names)
+
+
+def test_a_misspelt_argument_is_told(one_step: ok.Workflow) -> None:
+    """With the one that was probably meant."""
+    simulate: Any = ok.simulate
+    with pytest.raises(TypeError, match=r"simulate\(\) has no argument 'run', did you mean 'runs'\?"):
+        simulate(one_step, run=3)
+
+
+def test_what_runs_failed_with_is_shown(kit: ok.Kit) -> None:
+    """The most frequent error and how often, in the text and on the card; shortened to a line."""
+    flow = kit.workflow("needs").add_step("send", {"n": "${context.n}"}, step_id="send").build()
+
+    def context(number: int) -> dict[str, Any]:
+        return {"n": 1} if number < 5 else {}
+
+    simulation = ok.simulate(flow, kit=kit, runs=20, context=context)
+    said = "15 x UnresolvedReferenceError: ${context.n} cannot be resolved"
+    assert (simulation.failure or "").startswith(said)
+    assert f"; failed: {said}" in repr(simulation)
+    assert said in simulation._repr_mimebundle_()["text/html"]
+
+    assert shortened("OSError: one\nand more") == "OSError: one"
+    assert len(shortened("x" * 500)) == 160
+    fine = ok.simulate(flow, kit=kit, runs=2, context={"n": 1})
+    assert fine.failure is None
+    assert "failed" not in repr(fine)
 
 
 def test_outputs_that_are_needed_are_asked_for(kit: ok.Kit) -> None:
