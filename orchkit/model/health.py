@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from orchkit.model.brief import brief_name
 from orchkit.model.display import Displayable
 
 Status = Literal["healthy", "degraded", "unhealthy", "unknown", "maintenance"]
@@ -110,6 +111,20 @@ class ServiceHealth(Displayable):
     note: str | None = None
     looks: tuple[HealthLook, ...] = ()
     interval: float | None = None
+
+    def __repr__(self) -> str:
+        told: list[str] = [self.status]
+        if self.last_check is not None:
+            told.append(f"checked {self.last_check.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
+        if self.response_time_ms is not None:
+            told.append(f"{self.response_time_ms:.3g} ms")
+        if self.uptime_percentage is not None:
+            told.append(f"up {self.uptime_percentage:g} % of {self.checks}")
+        if self.circuit_state != "closed":
+            told.append(f"circuit {self.circuit_state.replace('_', ' ')}")
+        if self.error is not None:
+            told.append(brief_name(self.error))
+        return f"<ServiceHealth {brief_name(self.name)}: {', '.join(told)}>"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON has it, under the names that ``/health/status`` documents."""
