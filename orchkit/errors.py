@@ -10,6 +10,7 @@
     │   ├── RegistrationError             .name: registered twice, or not registrable
     │   └── PolicyError                   .where: a policy that cannot be read or cannot work
     ├── UnknownNameError (LookupError)  .what, .name, .suggestions
+    │   └── UnknownStepError (KeyError)   a result has no such step
     ├── ParameterError (ValueError)     .subject, .problems
     ├── ExecutionError                  something failed while running
     │   ├── WorkflowExecutionError        .run_id, .step_id, .attempt, .cause
@@ -124,6 +125,15 @@ class UnknownNameError(OrchkitError, LookupError):
         self.suggestions: tuple[str, ...] = tuple(get_close_matches(name, list(known), n=3))
         hint = f"; did you mean {' or '.join(map(repr, self.suggestions))}?" if self.suggestions else ""
         super().__init__(f"unknown {what} {name!r}{hint}")
+
+
+class UnknownStepError(UnknownNameError, KeyError):
+    """``result.steps`` has no step of this name; a KeyError, as it is for any other mapping."""
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        super().__init__("step", name, known)
+
+    __str__ = Exception.__str__  # a KeyError would show its text in quotes
 
 
 class ParameterError(OrchkitError, ValueError):
@@ -291,14 +301,18 @@ class RejectedError(ExecutionError):
 
 
 class BreakerOpenError(RejectedError):
-    """A circuit breaker let the call not through; ``retry_in`` seconds later it may."""
+    """A circuit breaker let the call not through; ``retry_in`` seconds later it may.
+
+    ``reason`` is what was given by whoever forced it open; None: nothing, or nobody did.
+    """
 
     policy = "circuit breaker"
 
-    def __init__(self, name: str, state: str, retry_in: float | None) -> None:
-        self.state, self.retry_in = state, retry_in
+    def __init__(self, name: str, state: str, retry_in: float | None, reason: str | None = None) -> None:
+        self.state, self.retry_in, self.reason = state, retry_in, reason
+        why = "" if reason is None else f" ({reason})"
         after = "" if retry_in is None else f"; it lets calls through in {retry_in:.3g} s"
-        super().__init__(name, f"is {state.replace('_', ' ')}{after}")
+        super().__init__(name, f"is {state.replace('_', ' ')}{why}{after}")
 
 
 class BulkheadFullError(RejectedError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from orchkit.errors import WorkflowExecutionError
+from orchkit.errors import UnknownStepError, WorkflowExecutionError
 from orchkit.model.brief import brief, brief_name
 from orchkit.model.display import Displayable
 
@@ -85,6 +85,13 @@ class StepResult:
         return f"StepResult({', '.join(parts)})"
 
 
+class StepResults(dict[str, StepResult]):
+    """The results of steps by id in the order of the definition; one that is not there is an error that names what is near."""
+
+    def __missing__(self, step_id: object) -> StepResult:
+        raise UnknownStepError(str(step_id), self)
+
+
 @dataclass(slots=True)
 class WorkflowResult(Displayable):
     """The outcome of a run; never raises by itself: see `raise_for_status`."""
@@ -102,6 +109,9 @@ class WorkflowResult(Displayable):
     edited: tuple[str, ...] = ()
     """Of a replayed result: the tools whose code was edited since."""
     _open_run: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.steps = StepResults(self.steps)
 
     @property
     def success(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import uuid
 from datetime import UTC, datetime
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchkit.errors import OperationError, WorkflowExecutionError
+from orchkit.errors import OperationError, UnknownNameError, WorkflowExecutionError
 from orchkit.ids import new_id, uuid7_hex
 from orchkit.model import display
 from orchkit.model.request import Response
@@ -55,6 +57,21 @@ def test_a_success_passes_raise_for_status_and_gives_its_outputs() -> None:
     assert good.outputs == {"a": 1}
     assert good.duration_ms == 1000
     assert good.completed_at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+
+def test_a_step_that_is_none_is_named_with_what_is_near() -> None:
+    """As with `run.step`; it stays the KeyError of a mapping, and `in` and `get` are those of a dict."""
+    steps = result(load=StepResult("load", "success")).steps
+    with pytest.raises(KeyError) as caught:
+        _ = steps["laod"]
+    assert isinstance(caught.value, UnknownNameError)
+    assert str(caught.value) == "unknown step 'laod'; did you mean 'load'?"
+    with pytest.raises(UnknownNameError, match="unknown step '1'"):
+        _ = steps[1]  # type: ignore[index]
+    assert "laod" not in steps
+    assert steps.get("laod") is None
+    assert steps == {"load": StepResult("load", "success")}
+    assert pickle.loads(pickle.dumps(steps)) == copy.deepcopy(steps) == steps
 
 
 def test_a_result_without_a_store_says_so() -> None:
