@@ -196,3 +196,10 @@ def test_the_version_is_that_of_the_package(repository: Path) -> None:
     """`__version__` and the packaging metadata say the same."""
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert orchkit.__version__ == project["version"]
+
+
+@pytest.mark.parametrize("name", ["analysis.retries", "analysis.uptime", "analysis.whatif", "views.plots"])
+def test_packages_of_functions_list_these_alone(name: str) -> None:
+    """Completion offers what is meant to be called, not the modules that it is made of."""
+    package = import_module(f"orchkit.{name}")
+    assert dir(package) == sorted(package.__all__)

@@ -59,3 +59,7 @@ __all__ = [
     "states",
     "wilson_interval",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -35,3 +35,7 @@ from orchkit.analysis.whatif.asking import compare, replay
 from orchkit.analysis.whatif.suggesting import Suggestion, suggest
 
 __all__ = ["Replay", "Suggestion", "compare", "replay", "suggest"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
