@@ -86,7 +86,7 @@ class StepResult:
 
 
 class StepResults(dict[str, StepResult]):
-    """The results of steps by id in the order of the definition; one that is not there is an error that names what is near."""
+    """The results of steps by id, as defined; asked for one that is none, it names what is near."""
 
     def __missing__(self, step_id: object) -> StepResult:
         raise UnknownStepError(str(step_id), self)
