@@ -168,12 +168,16 @@ def test_a_blocked_kernel_still_shows_the_run(kernel: tuple[Any, Front]) -> None
 
 
 MANY = """
+shown = threading.Event()
+
 def many() -> int:
+    shown.wait(60)  # not before somebody looks
     for number in range(5000):
         ok.report_progress(number / 5000, f"line {number}")
     return 1
 handle = kit.start(kit.workflow("many").add_step(many, step_id="many").build())
-handle
+display(handle)
+shown.set()
 """
 
 
