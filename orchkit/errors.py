@@ -310,9 +310,8 @@ class BreakerOpenError(RejectedError):
 
     def __init__(self, name: str, state: str, retry_in: float | None, reason: str | None = None) -> None:
         self.state, self.retry_in, self.reason = state, retry_in, reason
-        why = "" if reason is None else f" ({reason})"
         after = "" if retry_in is None else f"; it lets calls through in {retry_in:.3g} s"
-        super().__init__(name, f"is {state.replace('_', ' ')}{why}{after}")
+        super().__init__(name, f"is {state.replace('_', ' ')}{after}")
 
 
 class BulkheadFullError(RejectedError):

@@ -126,12 +126,20 @@ def install(app: Starlette, config: Guarded, environment: Mapping[str, str] = os
     if not required:
         return False
     if not tokens:
-        cause = f"bound to {config.host!r}, which others can reach, and there is no token"
-        hint = f"set {settings.tokens_variable}, tokens or tokens_file; or bind to 127.0.0.1"
-        raise ParameterError("gateway", [Problem("auth", cause, hint)])
+        raise ParameterError("gateway", [_no_token(config)])
     app.add_middleware(BearerAuth, tokens=tokens, open_paths=settings.open_paths)
     app.state.auth = settings
     return True
+
+
+def _no_token(config: Guarded) -> Problem:
+    """Why one is needed, and where it is looked for."""
+    settings = config.auth
+    places = f"set {settings.tokens_variable}, auth.tokens or auth.tokens_file"
+    if settings.required:
+        return Problem("auth", "auth.required is set, and no token is given", places)
+    cause = f"bound to {config.host!r}, which others can reach, and there is no token"
+    return Problem("auth", cause, f"{places}; or bind to 127.0.0.1")
 
 
 def describe(app: Starlette, document: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Self
@@ -359,5 +360,6 @@ def _from_file(path: Path) -> Any:
     except UnicodeDecodeError:
         problem = Problem(str(path), "is not UTF-8")
     except yaml.YAMLError as error:
-        problem = not_yaml(error)
+        fault = not_yaml(error)
+        problem = replace(fault, where=f"{path}, {fault.where}")
     raise ParameterError("gateway", [problem])

@@ -50,7 +50,7 @@ def problem_of(
     match cause_of(error):
         case BreakerOpenError() as found:
             when = retry_after if found.retry_in is None else max(found.retry_in, 1.0)
-            return HttpProblem("breaker-open", f"{service} failed repeatedly", when, more=more)
+            return HttpProblem("breaker-open", _why_open(found, service), when, more=more)
         case RateLimitedError() as found:
             return HttpProblem("overloaded", str(found), max(found.retry_after, 1.0), more=more)
         case RejectedError() as found:
@@ -68,6 +68,14 @@ def problem_of(
         case StoreError():
             return HttpProblem("not-recorded", "the record of the gateway cannot be written", retry_after)
     return HttpProblem("internal-error", "the gateway failed; its record or its log says why")
+
+
+def _why_open(error: BreakerOpenError, service: str) -> str:
+    """Whether the service failed, or somebody wants it to be left alone."""
+    if error.state != "forced_open":
+        return f"{service} failed repeatedly"
+    why = "" if error.reason is None else f": {error.reason}"
+    return f"the breaker of {service} was opened by hand{why}"
 
 
 def key_problem(error: DuplicateRequestError | IdempotencyConflictError, retry_after: float) -> HttpProblem:

@@ -52,6 +52,7 @@ class CircuitBreaker:
         self._ledger: Ledger = ledger or NoLedger()
         self._lock = threading.Lock()
         self._snapshot = Snapshot(since=clock.monotonic())
+        self._by_hand: str | None = None
         self._version = 0
         self._look_at = float("-inf")
         self._window = window_for(policy)
@@ -80,7 +81,7 @@ class CircuitBreaker:
             if admission.permit is not None:
                 return admission.permit
             self.rejected += 1
-            raise BreakerOpenError(self.name, self._snapshot.state, admission.retry_in)
+            raise BreakerOpenError(self.name, self._snapshot.state, admission.retry_in, self._by_hand)
 
     def settle(self, permit: Permit, call: Call, outcome: Outcome) -> None:
         """A call with this permit came back."""
@@ -115,7 +116,14 @@ class CircuitBreaker:
     # --- changes -----------------------------------------------------------------------------
 
     def _move(
-        self, after: Snapshot, change: Change, causes: Iterable[Subject], now: float, *, manual: bool = False
+        self,
+        after: Snapshot,
+        change: Change,
+        causes: Iterable[Subject],
+        now: float,
+        *,
+        manual: bool = False,
+        said: str | None = None,
     ) -> bool:
         """Make a change, and write it down; False when another process made one before us."""
         until_us = self._until_us(after, now)
@@ -124,6 +132,7 @@ class CircuitBreaker:
             "generation": after.generation,
             "since_us": self._clock.now_us(),
             "until_us": until_us,
+            "by_hand": said,
         }
         version: int | None = self._version
         # What cannot be written must not keep a failing service from being spared; people are told of it.
@@ -135,7 +144,7 @@ class CircuitBreaker:
             return False
         subjects = list(causes)
         self._version = version
-        self._enter(after)
+        self._enter(after, said)
         payload = {
             "name": self.name,
             "from_state": change.before,
@@ -150,8 +159,8 @@ class CircuitBreaker:
             self._ledger.note(ev.BREAKER_TRANSITION, payload, subjects[-1] if subjects else _NOBODY)
         return True
 
-    def _enter(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def _enter(self, snapshot: Snapshot, said: str | None) -> None:
+        self._snapshot, self._by_hand = snapshot, said
         self._causes.clear()
         if self._window is not None:
             self._window.clear()
@@ -169,7 +178,7 @@ class CircuitBreaker:
             stored = self._ledger.read(self.name)
         if stored is not None and stored.version != self._version:
             self._version = stored.version
-            self._enter(self._as_stored(stored, now))
+            self._enter(self._as_stored(stored, now), stored.reason)
 
     def _as_stored(self, stored: Stored, now: float) -> Snapshot:
         policy, ahead = self.policy, (stored.until_us - self._clock.now_us()) / 1e6
@@ -205,28 +214,28 @@ class CircuitBreaker:
 
     def force_open(self, reason: str | None = None) -> None:
         """Reject all calls until `reset` or `enable`."""
-        self._set("forced_open", reason or "forced open by hand")
+        self._set("forced_open", "forced open by hand", reason)
 
     def disable(self, reason: str | None = None) -> None:
         """Let all calls through, whatever becomes of them, until `reset` or `enable`."""
-        self._set("disabled", reason or "disabled by hand")
+        self._set("disabled", "disabled by hand", reason)
 
     def enable(self, reason: str | None = None) -> None:
         """Back to work after `force_open` or `disable`: closed. Otherwise nothing changes."""
         if self.state in ("forced_open", "disabled"):
-            self._set("closed", reason or "enabled by hand")
+            self._set("closed", "enabled by hand", reason)
 
     def reset(self, reason: str | None = None) -> None:
         """Closed, with nothing counted."""
-        self._set("closed", reason or "reset by hand")
+        self._set("closed", "reset by hand", reason)
 
-    def _set(self, state: BreakerState, reason: str) -> None:
+    def _set(self, state: BreakerState, usual: str, reason: str | None) -> None:
         now = self._clock.monotonic()
         with self._lock:
             self._look(now)
             while True:
-                after, change = change_to(self._snapshot, state, now, reason)
-                if self._move(after, change, (), now, manual=True):
+                after, change = change_to(self._snapshot, state, now, reason or usual)
+                if self._move(after, change, (), now, manual=True, said=reason):
                     break
         self._ledger.commit()
 

@@ -32,6 +32,8 @@ class Stored:
     """When an open one lets probes through, and when the lease of the process that probes is over."""
     owner: Process | None
     """The process that wrote it."""
+    reason: str | None = None
+    """What was given by whoever set it by hand."""
 
     @property
     def orphaned(self) -> bool:
@@ -145,4 +147,5 @@ def _stored(version: int, value: Mapping[str, Any]) -> Stored:
         int(value.get("since_us", 0)),
         int(value.get("until_us", 0)),
         owner,
+        value.get("by_hand"),
     )

@@ -8,6 +8,8 @@ import time
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 
 def _open(opened: Any, services: dict[str, Any]) -> Any:
     return opened(services, {}, health={"interval": 60, "timeout": 2})
@@ -120,3 +122,23 @@ def test_an_open_breaker_is_not_downtime(opened: Any, service: Any, kit: Any) ->
     found = door.get("/health").json()
     assert (found["services"]["s"]["status"], found["overall"]) == ("healthy", "healthy")
     assert door.get("/health/status/s").json()["uptime_percentage"] == 100
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail"),
+    [
+        ("new disks", "the breaker of s was opened by hand: new disks"),
+        (None, "the breaker of s was opened by hand"),
+    ],
+)
+def test_a_breaker_that_was_opened_by_hand_says_so(
+    opened: Any, service: Any, kit: Any, reason: str | None, detail: str
+) -> None:
+    """Who is turned away is told that a person did it, and why; not that the service failed."""
+    door = opened({"s": service.url}, {"/s": "s"})
+    kit.breakers.force_open("s", reason)
+    answer = door.get("/s")
+    assert (answer.status_code, answer.json()["detail"]) == (503, detail)
+    assert service.seen == []
+    kit.breakers.enable("s", "they are in")
+    assert door.get("/s").status_code == 200

@@ -231,7 +231,7 @@ def test_a_missing_package_is_named(package: str) -> None:
         ("services: {a: 'ftp://x'}\nroutes: {}", "it should begin with http:// or https://"),
         ("routes: {/x: nowhere}", "which is no service"),
         ("servces: {}", "did you mean 'services'"),
-        ("a: b: c", "this is not YAML"),
+        ("a: b: c", "gateway.yaml, line 1, column 5: this is not YAML"),
     ],
 )
 def test_a_configuration_that_is_wrong_is_told(tmp_path: Path, text: str, words: str) -> None:

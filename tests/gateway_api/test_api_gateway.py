@@ -167,3 +167,6 @@ def test_a_gateway_without_a_token_stays_at_home() -> None:
     """An app for an address that others can reach is not made without a token."""
     with pytest.raises(ParameterError, match="no token"):
         create_app({"host": "0.0.0.0", "services": {}, "routes": {}})
+    with pytest.raises(ParameterError, match=r"auth: auth\.required is set, and no token is given") as raised:
+        create_app({"auth": {"required": True}, "services": {}, "routes": {}})
+    assert "127.0.0.1" not in str(raised.value)

@@ -385,12 +385,12 @@ def test_the_same_request_gets_the_same_run(api: Any, step: Any) -> None:
 
 
 def test_another_request_with_the_key_is_a_conflict(api: Any, step: Any) -> None:
-    """The same key with another content is 409, with each field that differs."""
+    """The same key with another content is 422, with each field that differs."""
     key = {"Idempotency-Key": "k"}
     first = api.submit(step("add", params={"a": 1}), context={"x": 1, "y": 1}, headers=key).json()
     api.until_over(first["run_id"])
     answer = api.submit(step("add", params={"a": 2}), context={"x": 2}, headers=key)
-    assert answer.status_code == 409
+    assert answer.status_code == 422
     assert answer.json()["type"] == "urn:orchkit:problem:idempotency-conflict"
     assert answer.json()["run_id"] == first["run_id"]
     assert {difference["path"]: difference for difference in answer.json()["differences"]} == {
@@ -405,11 +405,11 @@ def test_another_request_with_the_key_is_a_conflict(api: Any, step: Any) -> None
 
 
 def test_a_request_in_flight_is_a_conflict(api: Any, step: Any) -> None:
-    """While the run goes on the same request is 409, and names it; other content is a conflict."""
+    """While the run goes on the same request is 409, and names it; other content is 422."""
     key = {"Idempotency-Key": "k"}
     first = api.submit(step("hold"), headers=key).json()
     same, other = api.submit(step("hold"), headers=key), api.submit(step("wait"), headers=key)
-    assert (same.status_code, other.status_code) == (409, 409)
+    assert (same.status_code, other.status_code) == (409, 422)
     assert same.json()["type"] == "urn:orchkit:problem:in-flight"
     assert same.json()["run_id"] == first["run_id"]
     assert same.headers["retry-after"] == "1"
@@ -484,7 +484,7 @@ def test_refused_requests_take_no_place(make_api: Any, step: Any) -> None:
     api.gate.set()
     api.until_over(first.json()["run_id"])
     for _ in range(3):
-        assert api.submit(step("wait"), headers={"Idempotency-Key": "k"}).status_code == 409
+        assert api.submit(step("wait"), headers={"Idempotency-Key": "k"}).status_code == 422
 
 
 def test_a_closed_store_is_a_problem(api: Any, step: Any) -> None:

@@ -56,8 +56,8 @@ class Desk:
     async def submit(self, order: Order, user_id: str | None, request_id: str | None) -> Accepted:
         """Start it; returns when its beginning is on the record, or with the run that its key names.
 
-        Whoever gives up waiting does not stop it. Raises a 429 when too many go on, and a 409 when its
-        idempotency key is taken.
+        Whoever gives up waiting does not stop it. Raises a 429 when too many go on, a 409 when its
+        idempotency key is in use, and a 422 when the key stands for another request.
         """
         # Shielded: half started, it would go on without being held here.
         task = asyncio.ensure_future(self._placed(order, user_id, request_id))
@@ -144,13 +144,13 @@ async def _result(handle: RunHandle) -> WorkflowResult:
 
 
 def _conflict(error: OrchestrationError) -> Refusal:
-    """409: what was done under the key before is not what is asked for, or is not over."""
+    """422: what was done under the key before is not what is asked for; 409: it failed, or is not over."""
     facts: dict[str, Any] = {"idempotency_key": error.request_id, "run_id": error.run_id}
     match error:
         case IdempotencyConflictError(differences=differences):
             shown = [_difference(difference) for difference in differences[:_MOST_DIFFERENCES]]
             name, facts = "idempotency-conflict", {**facts, "differences": shown}
-            return Refusal(409, name, str(error), **facts)
+            return Refusal(422, name, str(error), **facts)
         case DuplicateRequestError():
             told = "a run with this key is going on: ask for it"
             return Refusal(409, "in-flight", told, headers={"Retry-After": "1"}, **facts)

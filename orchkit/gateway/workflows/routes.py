@@ -119,7 +119,10 @@ class WorkflowRouter(APIRouter):
         request: Request,
         idempotency_key: Annotated[
             str | None,
-            Header(description="Run it once: a request with the same key and content gets the same run."),
+            Header(
+                description="Run it once: a request with the same key and content gets the same run, "
+                "or 409 while that goes on; with another content it gets 422."
+            ),
         ] = None,
     ) -> Response:
         """Start a run of a definition.
