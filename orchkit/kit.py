@@ -251,21 +251,23 @@ class Kit(Displayable):
     def report(
         self,
         path: str | Path,
-        runs: Iterable[Run | str] | Run | str | None = None,
+        runs: Iterable[Run | WorkflowResult | str] | Run | WorkflowResult | str | None = None,
         redact: Redact | None = None,
     ) -> Path:
         """Write the replays of several runs into one HTML file that needs no network; returns its path.
 
         Args:
             path: The file, named ``*.html``; one that is there is replaced.
-            runs: Runs, or their ids (as much as tells them apart); by default the newest 20, the last first.
+            runs: Runs, their results, or their ids (as much as tells them apart); by default the newest 20,
+                the last first.
             redact: What is shown instead of a value: see `Run.to_html`, also for what is raised.
         """
         if runs is None:
             chosen = self.runs[-MOST_REPORTED:][::-1]
         else:
-            named = [runs] if isinstance(runs, Run | str) else runs
-            chosen = [self.runs[one] if isinstance(one, str) else one for one in named]
+            many = isinstance(runs, Iterable) and not isinstance(runs, str)
+            given: Iterable[Any] = runs if many else [runs]  # type: ignore[assignment]
+            chosen = [self._reported(one) for one in given]
         return write_page(page_of(chosen, redact, made_us=self.store.clock.now_us()), path)
 
     def sql(self, query: str, params: Params = None) -> pd.DataFrame:
@@ -317,6 +319,15 @@ class Kit(Displayable):
         if isinstance(run, Run):
             return run.id
         return run.run_id if isinstance(run, WorkflowResult) else self.runs[run].id
+
+    def _reported(self, given: Any) -> Run:
+        """A run that is given as such, as its result or handle, or by its id."""
+        run = self.runs[given] if isinstance(given, str) else given
+        found = run if isinstance(run, Run) else getattr(run, "run", None)
+        if isinstance(found, Run):
+            return found
+        hint = "give runs, their results or their ids"
+        raise ParameterError("report", [Problem("runs", f"a {type(given).__name__} is no run", hint)])
 
     def _open_run(self, run_id: str) -> Run:
         return Run(self.store, run_id)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchkit.analysis.previews import readable
+from orchkit.errors import ParameterError, Problem
 from orchkit.model import event as ev
 from orchkit.model.event import Event
 from orchkit.store.notes import path_text
@@ -53,9 +54,17 @@ def to_show(events: Iterable[Event], redact: Redact | None = None) -> list[Event
     ``decisions.POINT.input_data``, ``evidence.TYPE.data``, ``definition.ID.parameters``; keys follow after a
     dot, places in brackets. Errors, reasons, rationales and the like are texts in which anything may stand,
     so it is asked about them, too: ``steps.ID.error``, ``decisions.POINT.rationale``. Names of steps, tools
-    and fields are not asked about. An error that it raises is raised.
+    and fields are not asked about. An error that it raises is raised; `ParameterError` for what is no
+    function.
     """
+    _check(redact)
     return [_one(event, redact) for event in events]
+
+
+def _check(redact: Any) -> None:
+    if redact is not None and not callable(redact):
+        hint = "a function redact(path, value) returns what is shown instead"
+        raise ParameterError("redact", [Problem("redact", f"a {type(redact).__name__} is no function", hint)])
 
 
 def _one(event: Event, redact: Redact | None) -> Event:

@@ -17,7 +17,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 import orchkit as ok
-from orchkit.errors import UnknownNameError
+from orchkit.errors import ParameterError, UnknownNameError
 from orchkit.store.store import Store
 from orchkit.testing import FakeClock
 from orchkit.views.run import Run
@@ -151,6 +151,20 @@ def test_what_is_redacted_is_not_in_the_file(told: Run, tmp_path: Path) -> None:
     assert "example.com" in everything(told.to_html(tmp_path / "all.html"))
     assert "example.com" not in everything(told.to_html(tmp_path / "less.html", redact=redact))
     assert {"run.context.region", "steps.a.input.url", "evidence.page.source", "steps.a.error"} <= asked
+
+
+@pytest.mark.parametrize("wrong", [["token"], "token", {"token": None}])
+def test_a_redactor_is_a_function(told: Run, tmp_path: Path, wrong: Any) -> None:
+    """Names of fields would take nothing out: wherever one can be given, they are refused."""
+    said = r"redact: a \w+ is no function \(a function redact\(path, value\)"
+    for use in (
+        lambda: told.to_html(tmp_path / "run.html", redact=wrong),
+        lambda: told.explain(redact=wrong),
+        lambda: told.timeline(redact=wrong),
+    ):
+        with pytest.raises(ParameterError, match=said):
+            use()
+    assert not list(tmp_path.glob("*.html"))
 
 
 def test_a_redactor_that_fails_leaves_no_file(told: Run, tmp_path: Path) -> None:
@@ -320,7 +334,7 @@ def test_whatever_is_redacted_is_in_no_view(kit: ok.Kit) -> None:
     texts += [str(a.explain(redact=redact)), str(a.explain("first", redact=redact)), str(compared.explain())]
     texts += [table.to_csv() for table in (a.timeline(redact=redact).frame(), compared.differences(),
                                            compared.decisions(), compared.evidence())]  # fmt: skip
-    assert all("4929" not in _seen(text) for text in texts)
+    assert all("4929-" not in _seen(text) for text in texts)  # digits alone may stand in an id
     assert sum("(a card)" in _seen(text) for text in texts) > 12
     assert {"steps.first.input.card", "steps.first.error", "decisions.pay.rationale"} <= asked
     assert "4929-1111" in repr(a.decision_table())
@@ -381,6 +395,13 @@ def test_several_runs_in_one_report(kit: ok.Kit, tmp_path: Path) -> None:
     assert shown([ids[1], kit.runs[0]]) == [ids[1], ids[0]]
     assert shown(kit.last) == [ids[2]]
     assert shown(ids[0]) == [ids[0]]
+    result = kit.run(flow)
+    assert shown(result) == [result.run_id]
+    assert shown([result, ids[0]]) == [result.run_id, ids[0]]
+    for wrong in (5, [result, 5], [None]):
+        with pytest.raises(ParameterError, match=r"runs: a \w+ is no run \(give runs, their results or"):
+            kit.report(tmp_path / "none.html", wrong)  # type: ignore[arg-type]
+    assert not (tmp_path / "none.html").exists()
 
 
 def test_a_report_on_nothing(kit: ok.Kit, tmp_path: Path) -> None:
