@@ -35,8 +35,10 @@ class _Default:
     def __init__(self, info: FieldInfo) -> None:
         made = info.default_factory is not None
         value = info.get_default(call_default_factory=True, validated_data={}) if made else info.default
-        # What is made anew each time, such as an id, is no default to know.
-        self._text = "<new>" if made and value else repr(value)
+        # What is made anew each time, such as an id, is no default to know; a record is, by its maker.
+        named = made and type(value).__module__.startswith(f"{__name__.partition('.')[0]}.")
+        new = f"{getattr(info.default_factory, '__name__', '')}()" if named else "<new>"
+        self._text = new if made and value else repr(value)
 
     def __repr__(self) -> str:
         return self._text
