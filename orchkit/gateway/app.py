@@ -8,19 +8,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
-from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute, Route
 
-from orchkit.errors import ParameterError, Problem
-from orchkit.gateway import answers, auth, health, metrics, openapi, workflows
-from orchkit.gateway.config import CorsSettings, GatewayConfig
-from orchkit.gateway.gate import Gate
-from orchkit.gateway.proxy import Hub, Proxy
-from orchkit.gateway.service import Service
+from orchkit.errors import MissingExtraError, ParameterError, Problem
 from orchkit.kit import Kit
 from orchkit.kit import open as open_kit
+
+try:
+    from fastapi import APIRouter, FastAPI
+    from starlette.middleware.cors import CORSMiddleware
+    from starlette.routing import BaseRoute, Route
+
+    from orchkit.gateway import answers, auth, health, metrics, openapi, workflows
+    from orchkit.gateway.config import CorsSettings, GatewayConfig
+    from orchkit.gateway.gate import Gate
+    from orchkit.gateway.proxy import Hub, Proxy
+    from orchkit.gateway.service import Service
+except ModuleNotFoundError as missing:
+    raise MissingExtraError(missing.name or "fastapi", "gateway") from missing
 
 VERSION = str(sys.modules[__name__.partition(".")[0]].__version__)
 _DESCRIPTION = "Services behind one door: policies, breakers and a record of every request; and workflows."

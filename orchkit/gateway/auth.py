@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from orchkit.errors import ParameterError, Problem
 from orchkit.gateway.problems import MEDIA_TYPE
 from orchkit.model.base import Record
+from orchkit.model.manual import documented
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -58,6 +59,7 @@ _REFUSED: Final[dict[str, Any]] = {
 """For OpenAPI."""
 
 
+@documented
 class AuthSettings(Record):
     """Bearer tokens. They never stand in a record, a log or an error: only their names do."""
 

@@ -13,17 +13,22 @@ from urllib.parse import SplitResult, urlsplit
 import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
-from orchkit.errors import ParameterError, Problem
-from orchkit.gateway.auth import AuthSettings
-from orchkit.gateway.metrics import MetricsSettings
-from orchkit.gateway.workflows.settings import WorkflowSettings
+from orchkit.errors import MissingExtraError, ParameterError, Problem
 from orchkit.model.base import Record
 from orchkit.model.faults import faults_of, not_yaml
+from orchkit.model.manual import documented
 from orchkit.model.policy import ReliabilityPolicy
 from orchkit.model.presets import as_policy, gateway
 from orchkit.model.request import Durability
 from orchkit.model.span import Seconds
 from orchkit.model.yamltext import load_yaml
+
+try:
+    from orchkit.gateway.auth import AuthSettings
+    from orchkit.gateway.metrics import MetricsSettings
+    from orchkit.gateway.workflows.settings import WorkflowSettings
+except ModuleNotFoundError as missing:
+    raise MissingExtraError(missing.name or "fastapi", "gateway") from missing
 
 METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 TRANSIENT: Final = (500, 502, 503, 504)
@@ -46,6 +51,7 @@ EXAMPLE_SERVICES: Final = {
 EXAMPLE_ROUTES: Final = {"/api/enrich": "research", "/api/publish": "backend"}
 
 
+@documented
 class ServiceConfig(Record):
     """One service behind the gateway; a text is its ``url``."""
 
@@ -54,8 +60,12 @@ class ServiceConfig(Record):
     health: str | None = "/health"
     """The path, below that of ``url``, at which it tells how it is; None: it is not watched."""
     policy: ReliabilityPolicy = Field(default_factory=gateway)
-    """By default three tries one second apart, 30 s each, and a breaker. The limit on an attempt is how long
-    the service may be silent, before its answer and in the midst of it; slow clients do not count."""
+    """By default three tries one second apart, 30 s each, and a breaker that opens for a minute after three
+    failed tries in a row: one request whose tries all fail opens it. A mapping changes that default part by
+    part, as `ReliabilityPolicy.but` does, and None takes a part away: ``{timeout: 5s, breaker: null}``. The
+    name of a preset, a mapping with a ``preset``, and a whole `ReliabilityPolicy` take its place. The limit
+    on an attempt is how long the service may be silent, before its answer and in the midst of it; slow
+    clients do not count."""
     failures: tuple[int, ...] = TRANSIENT
     """Answers that count as failures: tried again where that is safe, and counted by the breaker. All others
     are passed on as they are; 429 may be added."""
@@ -96,6 +106,8 @@ class ServiceConfig(Record):
     @field_validator("policy", mode="before")
     @classmethod
     def _policy(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "preset" not in value:
+            return gateway().but(**value)
         return as_policy(value)
 
     @field_validator("policy", mode="after")
@@ -151,13 +163,16 @@ def _unfit_url(text: str) -> str | None:
     return None
 
 
+@documented
 class RouteConfig(Record):
     """Where the requests below a path go; a text is the name of the ``service``."""
 
     service: str
+    """The name of one of the services."""
     path: str | None = Field(default=None, validate_default=False)
     """What takes the place of the route's own path: ``/`` takes it away; None: it is passed on as it came."""
     methods: tuple[str, ...] = METHODS
+    """What is passed on; anything else is answered 405."""
 
     @model_validator(mode="before")
     @classmethod
@@ -185,15 +200,20 @@ def _is_plain(path: str) -> bool:
     return bool(_PATH.fullmatch(path)) and not any(part in (".", "..") for part in path.split("/"))
 
 
+@documented
 class CorsSettings(Record):
     """What pages of other origins may do; nothing unless ``origins`` names them."""
 
     origins: tuple[str, ...] = ()
     """Such as ``https://app.example.com``; ``*`` for all, without credentials."""
     methods: tuple[str, ...] = METHODS
+    """What such a page may ask."""
     headers: tuple[str, ...] = ("Authorization", "Content-Type", "Idempotency-Key", "X-Correlation-ID")
+    """What it may send."""
     expose: tuple[str, ...] = ("X-Correlation-ID", "Idempotency-Replayed", "Retry-After")
+    """What it may read of an answer."""
     credentials: bool = False
+    """Whether it may send cookies and the like."""
     max_age: int = Field(default=600, ge=0)
     """Seconds that a browser may remember the answer."""
 
@@ -204,6 +224,7 @@ class CorsSettings(Record):
         return self
 
 
+@documented
 class LimitSettings(Record):
     """How much is too much."""
 
@@ -232,17 +253,25 @@ class LimitSettings(Record):
     """After how many seconds somebody who was turned away should come back."""
 
 
+@documented
 class HealthSettings(Record):
     """How the services are watched."""
 
     watch: bool = True
     """Whether the kit's health monitor watches those of the services that have a path for it."""
     interval: Seconds = Field(default=30.0, gt=0)
+    """Seconds from one check of a service to the next."""
     timeout: Seconds = Field(default=5.0, gt=0)
+    """Seconds that a check may take."""
 
 
+@documented
 class IdempotencySettings(Record):
-    """What becomes of requests with an ``Idempotency-Key``."""
+    """What becomes of requests with an ``Idempotency-Key``.
+
+    Such a request is recorded and answered once. Towards the service a try that got no answer may be
+    repeated: the key is passed on, so that the service can tell.
+    """
 
     enabled: bool = True
     """False: the header is passed on like any other, and such a request is not tried again."""
@@ -252,7 +281,7 @@ class IdempotencySettings(Record):
     """The longest body of such a request, which has to be known whole before anything is sent: else 413."""
     answer_bytes: int = Field(default=1_048_576, ge=0)
     """The longest answer that is kept. A longer one is passed on, and is not given again: then 409."""
-    vary: tuple[str, ...] = ("authorization", "cookie", "content-type")
+    vary: tuple[str, ...] = ("authorization", "content-type", "cookie")
     """Headers that make it another request: nobody is given the answer that was meant for somebody else."""
 
     @field_validator("vary", mode="after")
@@ -261,6 +290,7 @@ class IdempotencySettings(Record):
         return tuple(sorted({name.lower() for name in value}))
 
 
+@documented
 class RecordSettings(Record):
     """What of a request stands on the record, beside how it was tried and decided. Never: bodies, headers."""
 
@@ -268,32 +298,78 @@ class RecordSettings(Record):
     """The query in full; else the names of its parameters and a hash."""
 
 
+def _read_all(kind: type[Any], given: Mapping[str, str]) -> dict[str, Any]:
+    return {name: kind.model_validate(value) for name, value in given.items()}
+
+
+@documented
 class GatewayConfig(Record):
-    """All of it; without arguments, three services on this machine and two routes, as an example."""
+    """All of it; without arguments, three services on this machine and two routes, as an example.
+
+    A file for ``orchkit serve`` and ``kit.gateway.start``, of which only the services are needed::
+
+        services:
+          research:
+            url: http://localhost:8001
+            policy: {timeout: 10s, breaker: {failure_threshold: 5}}
+          backend: http://localhost:8002
+        routes:
+          /api/enrich: research
+          /api/publish: {service: backend, path: /v2/publish, methods: [POST]}
+        auth:
+          tokens_file: tokens.txt
+          open_paths: [/health]
+        workflows:
+          tools: [mail.*, measure]
+    """
 
     services: dict[str, ServiceConfig] = Field(
         default_factory=lambda: _read_all(ServiceConfig, EXAMPLE_SERVICES)
     )
+    """By name; a text is the URL. By default an example: ``writer``, ``research`` and ``backend`` at the
+    ports 8000 to 8002 of this machine."""
     routes: dict[str, RouteConfig] = Field(default_factory=lambda: _read_all(RouteConfig, EXAMPLE_ROUTES))
-    """By path; everything below it is meant, too. The longest that fits counts."""
+    """By path; everything below it is meant, too. The longest that fits counts. Where only services are
+    given, ``/api/NAME`` leads to each of them, and is taken away: ``/api/mail/outbox`` is ``/outbox`` of
+    ``mail``."""
     host: str = "127.0.0.1"
+    """The address to listen at; beyond this machine tokens are needed."""
     port: int = Field(default=8003, ge=0, le=65_535)
     """0: any that is free."""
     store: Path | None = None
     """Where an app that is made without a kit keeps its record; None: in memory."""
     durability: Durability = "async"
+    """What the record of a request survives: ``async`` a killed process, ``sync`` also a loss of power."""
     auth: AuthSettings = Field(default_factory=AuthSettings)
+    """Who may use it: bearer tokens, and what is open without one."""
     cors: CorsSettings = Field(default_factory=CorsSettings)
+    """What pages of other origins may do."""
     limits: LimitSettings = Field(default_factory=LimitSettings)
+    """Sizes, times, and how many at once."""
     health: HealthSettings = Field(default_factory=HealthSettings)
+    """How the services are watched."""
     idempotency: IdempotencySettings = Field(default_factory=IdempotencySettings)
+    """Requests with an ``Idempotency-Key``."""
     record: RecordSettings = Field(default_factory=RecordSettings)
+    """What of a request stands on the record."""
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    """Numbers for Prometheus."""
     workflows: WorkflowSettings = Field(default_factory=WorkflowSettings)
+    """Definitions over HTTP: what they may name, and how much of it."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose ``X-Forwarded-*`` are continued; those of others are replaced."""
     docs: bool = True
     """Whether ``/docs`` and ``/openapi.json`` are there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_routes(cls, value: Any) -> Any:
+        """The routes of the example are for its services only."""
+        given = value.get("services") if isinstance(value, Mapping) else None
+        if not isinstance(given, Mapping) or "routes" in value:
+            return value
+        fit = [name for name in given if isinstance(name, str) and _NAME.fullmatch(name)]
+        return {**value, "routes": {f"/api/{name}": {"service": name, "path": "/"} for name in fit}}
 
     @field_validator("routes", mode="after")
     @classmethod
@@ -346,10 +422,6 @@ class GatewayConfig(Record):
             where = str(value) if isinstance(value, str | Path) else "the configuration"
             faults = [_SECRET.sub(r"\1: ", fault) for fault in faults_of(error)]
             raise ParameterError("gateway", [Problem(where, fault) for fault in faults]) from None
-
-
-def _read_all(kind: type[Any], given: Mapping[str, str]) -> dict[str, Any]:
-    return {name: kind.model_validate(value) for name, value in given.items()}
 
 
 def _from_file(path: Path) -> Any:

@@ -23,6 +23,7 @@ from orchkit.kit import Kit
 from orchkit.model import event as ev
 from orchkit.model.base import Record
 from orchkit.model.health import BY_GRAVITY
+from orchkit.model.manual import documented
 from orchkit.store.log import StoredRow
 
 if TYPE_CHECKING:
@@ -41,11 +42,14 @@ _RETRY: Final = '{"point":"retry","decision":"retry"'
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
+@documented
 class MetricsSettings(Record):
     """What is measured, and where it is read."""
 
     enabled: bool = True
+    """Whether anything is."""
     path: str = Field(default="/metrics", pattern=r"^/")
+    """Where it is read."""
     fresh_s: float = Field(default=15.0, ge=0)
     """What is counted in the record is counted anew after so many seconds at the earliest."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchkit.errors import ParameterError
-from orchkit.gateway.config import GatewayConfig
+from orchkit.gateway.config import GatewayConfig, RouteConfig, ServiceConfig
 from orchkit.gateway.gate import Gate
 from orchkit.gateway.headers import (
     HOP_BY_HOP,
@@ -25,7 +26,10 @@ from orchkit.gateway.headers import (
 )
 from orchkit.gateway.paths import Rewrite, fault_of
 from orchkit.gateway.policies import Policies
-from orchkit.policies import gateway
+from orchkit.gateway.workflows.settings import WorkflowSettings
+from orchkit.model.policy import ReliabilityPolicy
+from orchkit.model.yamltext import load_yaml
+from orchkit.policies import gateway, resilience4j
 
 PIECES = st.sampled_from(
     [
@@ -217,6 +221,72 @@ def test_the_example_is_three_services_and_two_routes() -> None:
     }
     policy = config.services["research"].policy
     assert (policy.retry.max_attempts, policy.retry.delay, policy.timeout.attempt) == (3, 1, 30)
+
+
+def _policy(policy: Any) -> Any:
+    return GatewayConfig.of({"services": {"a": {"url": "http://x", "policy": policy}}}).services["a"].policy
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ({"timeout": 0.5}, gateway().but(timeout=0.5)),
+        ({"timeout": {"total": 9}}, gateway().but(timeout={"total": 9})),
+        ({"breaker": {"failure_threshold": 7}}, gateway().but(breaker={"failure_threshold": 7})),
+        ({"retry": None, "bulkhead": 4}, gateway().but(retry=None, bulkhead=4)),
+        ({}, gateway()),
+        ("resilience4j", resilience4j()),
+        ({"preset": "resilience4j", "timeout": 2}, resilience4j().but(timeout=2)),
+        (ReliabilityPolicy(timeout=3), ReliabilityPolicy(timeout=3)),
+    ],
+)
+def test_a_policy_changes_the_default_part_by_part(policy: Any, expected: ReliabilityPolicy) -> None:
+    """A mapping is merged over the default; a preset's name and a whole policy take its place."""
+    assert _policy(policy) == expected
+
+
+def test_what_is_wrong_in_a_merged_policy_is_said_with_its_place() -> None:
+    """The path of the field that does not fit, as for any other."""
+    with pytest.raises(ParameterError, match=r"services\.a\.policy\.timeout\.attempt is -1"):
+        _policy({"timeout": -1})
+    with pytest.raises(ParameterError, match=r"services\.a\.policy\.retry\.delai.*did you mean 'delay'"):
+        _policy({"retry": {"delai": 1}})
+
+
+def test_a_configuration_survives_being_written_down() -> None:
+    """What a configuration is as a mapping gives the same configuration, a removed part included."""
+    config = GatewayConfig.of(
+        {"services": {"a": {"url": "http://x", "policy": {"breaker": None, "timeout": 2}}, "b": "http://y"}}
+    )
+    assert GatewayConfig.of(config.model_dump()) == config
+
+
+def test_the_example_in_the_documentation_can_be_used() -> None:
+    """The YAML that ``help(GatewayConfig)`` shows is a configuration."""
+    _, _, after = str(GatewayConfig.__doc__).partition("::\n\n")
+    config = GatewayConfig.of(load_yaml(dedent(after.partition("\n\n")[0])))
+    policy = config.services["research"].policy
+    assert (policy.timeout.attempt, policy.breaker.failure_threshold, policy.retry.max_attempts) == (10, 5, 3)
+    assert config.routes["/api/publish"].path == "/v2/publish"
+    assert (config.auth.open_paths, config.workflows.tools) == (("/health",), ("mail.*", "measure"))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        GatewayConfig,
+        *(type(getattr(GatewayConfig.of(None), name)) for name in ("auth", "cors", "limits", "health")),
+        *(type(getattr(GatewayConfig.of(None), name)) for name in ("idempotency", "record", "metrics")),
+        WorkflowSettings,
+        ServiceConfig,
+        RouteConfig,
+    ],
+)
+def test_help_tells_what_each_field_means(record: Any) -> None:
+    """Each field stands in the docstring with its default, and has a meaning."""
+    for name, field in record.model_fields.items():
+        assert f"\n    {name}" in record.__doc__
+        assert field.description, name
 
 
 def test_only_what_never_arrived_is_repeated_carefully() -> None:

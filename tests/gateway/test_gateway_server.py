@@ -47,6 +47,16 @@ def test_it_runs_in_the_background_and_shows_where(kit: Any, service: Any) -> No
     assert "stopped" in gateway._repr_mimebundle_()["text/html"]
 
 
+def test_own_services_have_routes_of_their_own(kit: Any, service: Any) -> None:
+    """Without routes ``/api/NAME`` leads to each service, and is taken away; the example's are not there."""
+    gateway = kit.gateway.start(
+        {"services": {"mail": service.url, "b.2": service.url}, "health": {"watch": False}}
+    )
+    assert gateway.routes == {"/api/mail": "mail", "/api/b.2": "b.2"}
+    assert httpx.get(f"{gateway.url}/api/mail/outbox?page=1").json()["path"] == "/outbox"
+    assert httpx.get(f"{gateway.url}/api/enrich").status_code == 404
+
+
 def test_it_can_be_started_again_with_another_configuration(kit: Any, service: Any) -> None:
     """A gateway that runs goes on with what it is given then; the old address is free."""
     with kit.gateway.start(_config(service.url)) as gateway:
@@ -211,12 +221,22 @@ def test_an_app_can_be_mounted_in_another(kit: Any, service: Any, background: An
     assert httpx.get(f"{server.url}/gate/nowhere").json()["status"] == 404
 
 
-@pytest.mark.parametrize("package", ["fastapi", "httpx"])
-def test_a_missing_package_is_named(package: str) -> None:
-    """Without the extra, asking for the gateway says what to install."""
+@pytest.mark.parametrize(
+    ("package", "asked"),
+    [
+        ("fastapi", "ok.open().gateway"),
+        ("httpx", "ok.open().gateway"),
+        ("fastapi", "from orchkit.gateway.config import GatewayConfig"),
+        ("prometheus_client", "from orchkit.gateway.config import GatewayConfig"),
+        ("fastapi", "from orchkit.gateway.app import create_app"),
+        ("httpx", "from orchkit.gateway.app import create_app"),
+    ],
+)
+def test_a_missing_package_is_named(package: str, asked: str) -> None:
+    """Without the extra, asking for the gateway, its configuration or its app says what to install."""
     code = (
         f"import sys; sys.modules[{package!r}] = None; import orchkit as ok\n"
-        "try: ok.open().gateway\nexcept ok.MissingExtraError as error: print(error)"
+        f"try: {asked}\nexcept ok.MissingExtraError as error: print(error)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(ok.__file__).parents[1])}
     done = subprocess.run(

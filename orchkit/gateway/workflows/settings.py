@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from pydantic import Field, field_validator
 
 from orchkit.model.base import Record
+from orchkit.model.manual import documented
 from orchkit.model.policy import READERS
 
 PARTS: Final = (*READERS, "budget", "executor")
@@ -15,10 +16,12 @@ SAFE_PARTS: Final = ("retry", "timeout", "fallback", "hedge")
 """Parts of a policy that concern only the step that they stand at."""
 
 
+@documented
 class WorkflowSettings(Record):
     """Nothing can be run unless its tools are listed here; the rest are limits."""
 
     enabled: bool = True
+    """Whether there is such an API."""
     prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9_~.-]+)*$")
     """Before the paths of all operations, such as ``/v1``."""
     tools: tuple[str, ...] = ()
