@@ -16,7 +16,7 @@ from orchkit.cli.show import find_run
 from orchkit.store.sweepreport import SweepReport
 
 
-def sweep(
+def sweep(  # noqa: PLR0913, PLR0917 - one parameter per option of the command line
     place: Annotated[
         Path | None,
         typer.Argument(metavar="[STORE]", help="The store, instead of --store.", show_default=False),
@@ -32,6 +32,9 @@ def sweep(
             help="Not the newest N; or not this run: an id, the begin of one, last. Repeatable.",
         ),
     ] = None,
+    checks_older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Also health checks that are so old; else none.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -43,7 +46,12 @@ def sweep(
     run goes. Runs that go on, and those that an idempotency key still needs for its answer, always stay.
     """
     with reading(place or store) as kit:
-        report = kit.store.sweep(older_than=older_than, keep=_kept(kit, keep or []), dry_run=dry_run)
+        report = kit.store.sweep(
+            older_than=older_than,
+            keep=_kept(kit, keep or []),
+            checks_older_than=checks_older_than,
+            dry_run=dry_run,
+        )
     if as_json:
         print_json(_document(report))
         return

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 ALIVE, LATE, NEEDED = "alive", "still being written", "needed by an idempotency key"
 _INPUTS = """
 CREATE OR REPLACE TEMP TABLE asked AS
-SELECT $cutoff_us::BIGINT AS cutoff_us, $newest::BIGINT AS newest, $runs::BOOLEAN AS runs;
+SELECT $cutoff_us::BIGINT AS cutoff_us, $newest::BIGINT AS newest, $runs::BOOLEAN AS runs,
+       $checks_us::BIGINT AS checks_us;
 CREATE OR REPLACE TEMP TABLE wished AS SELECT unnest($wished::VARCHAR[]) AS run_id;
 CREATE OR REPLACE TEMP TABLE held AS
 SELECT unnest($held::VARCHAR[]) AS run_id, unnest($whys::VARCHAR[]) AS why;
@@ -52,7 +53,8 @@ _COUNTS = """
 SELECT count(*) FILTER (on_top) AS runs, count(*) FILTER (NOT on_top) AS sub_runs,
        (SELECT count(*) FROM doomed_event) AS events,
        (SELECT count(*) FROM evidence WHERE seq IN (SELECT seq FROM doomed_event)) AS evidence,
-       (SELECT count(*) FROM doomed_blob) AS large_values
+       (SELECT count(*) FROM doomed_blob) AS large_values,
+       (SELECT count(*) FROM health_check WHERE seq IN (SELECT seq FROM doomed_event)) AS checks
 FROM doomed
 """
 
@@ -158,6 +160,7 @@ class _Sweep:
             "cutoff_us": None if asked.age_us is None else self._now_us - asked.age_us,
             "newest": asked.newest,
             "runs": asked.runs,
+            "checks_us": None if asked.checks_us is None else self._now_us - asked.checks_us,
             "wished": asked.run_ids,
             "held": [run_id for run_id, _ in held],
             "whys": [why for _, why in held],
@@ -230,6 +233,7 @@ class _Sweep:
         return {
             "older_than_s": None if asked.age_us is None else asked.age_us / 1e6,
             "keep": asked.newest if asked.newest is not None else asked.run_ids,
+            "checks_older_than_s": None if asked.checks_us is None else asked.checks_us / 1e6,
             "pid": process.pid,
             "host": process.host,
         }

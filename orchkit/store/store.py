@@ -278,7 +278,14 @@ class Store:
             raise StoreError(f"no stored value has the hash {digest}")
         return str(rows[0][0])
 
-    def sweep(self, *, older_than: Age | None = None, keep: Keep = (), dry_run: bool = False) -> SweepReport:
+    def sweep(
+        self,
+        *,
+        older_than: Age | None = None,
+        keep: Keep = (),
+        checks_older_than: Age | None = None,
+        dry_run: bool = False,
+    ) -> SweepReport:
         """Remove runs whose time is over, with everything about them, and make the files smaller.
 
         Always: idempotency keys whose time is over, and events of runs whose beginning is not on record.
@@ -290,6 +297,8 @@ class Store:
                 ``"12h"``, ``"90m"`` (also ``s`` and ``w``). Without it, age does not matter.
             keep: How many of the newest runs stay whatever their age, or which runs: ids or `Run` objects.
                 Runs of sub-workflows do not count; they stay and go with the run above.
+            checks_older_than: How old health checks must be to go; the last one of each service stays.
+                Without it none goes.
             dry_run: Only say what would be removed.
 
         Without ``older_than`` and ``keep`` no run goes. What was removed is on record as ``store.swept``.
@@ -304,7 +313,7 @@ class Store:
         parts = Parts(
             self.log, self.history, self._ingest, self._lease, self.claims, self.open_runs, self.clock
         )
-        return sweep(parts, asked_of(older_than, keep), dry_run=dry_run)
+        return sweep(parts, asked_of(older_than, keep, checks_older_than), dry_run=dry_run)
 
     def cache(self) -> Cache:
         """What methods with ``cache="inputs"`` have recorded, to look at and to forget."""

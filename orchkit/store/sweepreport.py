@@ -37,17 +37,22 @@ class Asked(NamedTuple):
     age_us: int | None = None
     newest: int | None = None
     run_ids: tuple[str, ...] = ()
+    checks_us: int | None = None
+    """From which age on health checks go as well."""
 
 
-def asked_of(older_than: Age | None, keep: Keep) -> Asked:
+def asked_of(older_than: Age | None, keep: Keep, checks_older_than: Age | None = None) -> Asked:
     """Read the arguments of a sweep. Raises `ParameterError`."""
     age_us = None if older_than is None else microseconds(older_than, "sweep")
+    checks_us = None
+    if checks_older_than is not None:
+        checks_us = microseconds(checks_older_than, "sweep", "checks_older_than")
     if isinstance(keep, int):
         if isinstance(keep, bool) or keep < 0:
             raise _wrong("keep", f"{keep!r} is no number of runs", "such as 10, or run ids")
-        return Asked(True, age_us, keep)
+        return Asked(True, age_us, keep, checks_us=checks_us)
     run_ids = tuple(_id(run) for run in _each(keep))
-    return Asked(age_us is not None or bool(run_ids), age_us, None, run_ids)
+    return Asked(age_us is not None or bool(run_ids), age_us, None, run_ids, checks_us)
 
 
 def _each(keep: object) -> Iterable[object]:
@@ -61,15 +66,15 @@ def _id(run: object) -> str:
     return run_id
 
 
-def microseconds(age: Age, subject: str) -> int:
-    """A span of time, given as such or as text: ``30d``. Raises `ParameterError` naming ``subject``."""
+def microseconds(age: Age, subject: str, where: str = "older_than") -> int:
+    """A span of time, given as such or as text: ``30d``. Raises `ParameterError` naming both."""
     seconds = seconds_in(age) if isinstance(age, str) else None
     if seconds is not None:
         with suppress(OverflowError):  # more than a timedelta holds is no span of time either
             age = timedelta(seconds=seconds)
     if isinstance(age, timedelta) and age >= timedelta():
         return age // timedelta(microseconds=1)
-    raise _wrong("older_than", f"{age!r} is no span of time", "such as '30d', '12h' or '90m'", subject)
+    raise _wrong(where, f"{age!r} is no span of time", "such as '30d', '12h' or '90m'", subject)
 
 
 def _wrong(where: str, cause: str, hint: str, subject: str = "sweep") -> ParameterError:
@@ -87,6 +92,8 @@ class SweepReport:
     evidence: int = 0
     large_values: int = 0
     """Values over 64 KiB, and sources, that nothing names any more."""
+    checks: int = 0
+    """Health checks; they are among the events."""
     keys: int = 0
     """Idempotency keys whose time was over."""
     cache_entries: int = 0
@@ -103,7 +110,7 @@ class SweepReport:
     @property
     def counts(self) -> dict[str, int]:
         """How much of what was removed."""
-        names = ("runs", "sub_runs", "events", "evidence", "large_values", "keys", "cache_entries")
+        names = ("runs", "sub_runs", "events", "evidence", "large_values", "checks", "keys", "cache_entries")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -133,6 +140,7 @@ class SweepReport:
             _count(self.events, "event"),
             _count(self.evidence, "piece of evidence", "pieces of evidence"),
             _count(self.large_values, "large value"),
+            _count(self.checks, "health check"),
             _count(self.keys, "expired key"),
             _count(self.cache_entries, "cached output"),
         ]

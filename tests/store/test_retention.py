@@ -325,6 +325,27 @@ def test_everything_about_a_run_goes(book: Book) -> None:
         store.blob(codec.content_hash(codec.dumps("run_1" * 30)))
 
 
+def test_old_health_checks_go_when_that_is_asked_for(book: Book) -> None:
+    """Those that are older than asked, but of each service the last; runs stay, and the other way round."""
+    book.begin("run_1")
+    book.end("run_1")
+    for service in ("a", "a", "gone", "a", "b"):
+        book.event("health.check", None, service=service, status="healthy", performed=True)
+        book.later(DAY_S)
+    store = book.store
+    assert store.sweep(older_than="9d").checks == 0
+    report = store.sweep(checks_older_than="36h", dry_run=True)
+    assert (report.checks, report.runs) == (2, 0)
+    report = store.sweep(checks_older_than="36h")
+    assert (report.checks, report.events, report.runs) == (2, 2, 0)
+    assert "2 health checks" in str(report)
+    assert store.query("SELECT service FROM health_checks ORDER BY seq") == [("gone",), ("a",), ("b",)]
+    assert store.query("SELECT count(*) FROM event WHERE kind = 'health.check'") == [(3,)]
+    assert store.sweep(older_than="1s").checks == 0
+    with pytest.raises(ParameterError, match="checks_older_than"):
+        store.sweep(checks_older_than="soon")
+
+
 def _count(store: Store, table: str) -> int:
     return int(store.query(f"SELECT count(*) FROM {table}")[0][0])
 
@@ -513,8 +534,8 @@ def test_a_sweep_is_on_the_record(daily: Book) -> None:
     daily.store.sweep(older_than="3d", keep=["run_4"])
     rows = daily.store.query("SELECT payload FROM events WHERE kind = 'store.swept'")
     (payload,) = (json.loads(row[0]) for row in rows)
-    asked = {name: payload.pop(name) for name in ("older_than_s", "keep")}
-    assert asked == {"older_than_s": 3 * DAY_S, "keep": ["run_4"]}
+    asked = {name: payload.pop(name) for name in ("older_than_s", "keep", "checks_older_than_s")}
+    assert asked == {"older_than_s": 3 * DAY_S, "keep": ["run_4"], "checks_older_than_s": None}
     assert payload.pop("pid") > 0
     assert payload.pop("host")
     assert payload == SweepReport(runs=2, events=16, evidence=2).counts

@@ -1,4 +1,4 @@
--- What a sweep removes. Before: the tables asked (cutoff_us, newest, runs), wished (run_id), held (run_id, why) and
+-- What a sweep removes. Before: the tables asked (cutoff_us, newest, runs, checks_us), wished (run_id), held (run_id, why) and
 -- late (payload), see retention.py. After: due, spared, doomed, doomed_event and doomed_blob, all temporary.
 
 -- Each run with the run on top, whose sub-workflows it and the others below belong to.
@@ -49,6 +49,11 @@ UNION ALL
 SELECT seq FROM claim_event
 WHERE run_id IN (SELECT run_id FROM doomed)
    OR run_id IS NOT NULL AND run_id NOT IN (SELECT run_id FROM member) AND run_id NOT IN (SELECT run_id FROM held);
+
+-- Old health checks, but of each service the last one: how it stands is taken from there.
+INSERT INTO doomed_event
+SELECT seq FROM health_check c, asked a WHERE a.checks_us IS NOT NULL AND c.ts <= a.checks_us
+  AND seq NOT IN (SELECT max(seq) FROM health_check GROUP BY service);
 
 -- A large value stays as long as its hash stands anywhere in an event, in whatever way it is named there.
 CREATE OR REPLACE TEMP TABLE doomed_blob AS
