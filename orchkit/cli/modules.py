@@ -6,11 +6,17 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 import orchkit as ok
 from orchkit.errors import ParameterError, Problem, WorkflowValidationError
+
+_UNKNOWN: Final = "unknown tool or method "
+_REGISTERED: Final = "name the module that registers it in `imports` of the file, or with --import"
 
 
 def import_modules(workflow: ok.Workflow, more: Iterable[str] = ()) -> None:
@@ -28,6 +34,22 @@ def import_named(names: Iterable[str]) -> None:
     problems = _imported(names)
     if problems:
         raise ParameterError("--import", problems)
+
+
+@contextmanager
+def hinting_at_imports() -> Iterator[None]:
+    """A tool that a definition names and nobody has registered: perhaps its module was not imported."""
+    try:
+        yield
+    except WorkflowValidationError as error:
+        problems = [_hinted(problem) for problem in error.problems]
+        raise WorkflowValidationError(error.workflow, problems) from error
+
+
+def _hinted(problem: Problem) -> Problem:
+    if not problem.cause.startswith(_UNKNOWN):
+        return problem
+    return replace(problem, hint=_REGISTERED if problem.hint is None else f"{problem.hint}; or {_REGISTERED}")
 
 
 def _imported(names: Iterable[str]) -> list[Problem]:

@@ -26,6 +26,10 @@ StoreOption = Annotated[
     Path,
     typer.Option("--store", envvar="ORCHKIT_STORE", metavar="PATH", help="The store.", show_default=False),
 ]
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="Import a module, for its tools. Repeatable."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines instead of tables.")]
 DebugOption = Annotated[
     bool,

@@ -11,8 +11,8 @@ import typer
 from orchkit.cli.definition import read_definition
 from orchkit.cli.feed import Feed
 from orchkit.cli.following import document, follow, tell
-from orchkit.cli.modules import import_modules
-from orchkit.cli.options import DEFAULT_STORE, DebugOption, JsonOption, StoreOption
+from orchkit.cli.modules import hinting_at_imports, import_modules
+from orchkit.cli.options import DEFAULT_STORE, DebugOption, ImportOption, JsonOption, StoreOption
 from orchkit.cli.place import recording
 from orchkit.cli.screen import nothing_else_on_stdout, print_json, stdout
 from orchkit.cli.settings import parse_settings
@@ -26,7 +26,7 @@ class Durability(StrEnum):
     EXIT = "exit"
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - the options of a command, each by its name
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A workflow definition, .yaml or .json.")],
     settings: Annotated[
         list[str] | None,
@@ -36,6 +36,7 @@ def run(
             help="A value for ${context.KEY}; a.b nests; JSON (10, true, [1,2]) or else text. Repeatable.",
         ),
     ] = None,
+    modules: ImportOption = None,
     store: StoreOption = DEFAULT_STORE,
     user: Annotated[str | None, typer.Option(metavar="ID", help="On whose behalf.")] = None,
     durability: Annotated[
@@ -50,13 +51,14 @@ def run(
 ) -> None:
     """Run a workflow definition.
 
-    Modules that its `imports` name are looked for in the current folder first. Ctrl-C cancels the run.
+    Modules that its `imports` or --import name are looked for in the current folder first. Ctrl-C cancels the
+    run.
     """
     context = parse_settings(settings or ())
     with nothing_else_on_stdout(as_json):
         workflow = read_definition(file)
-        import_modules(workflow)
-        with recording(store) as kit:
+        import_modules(workflow, modules or ())
+        with recording(store) as kit, hinting_at_imports():
             ended = follow(
                 kit,
                 lambda: kit.start(workflow, user, context, durability=durability.value),

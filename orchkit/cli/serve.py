@@ -10,7 +10,7 @@ import typer
 
 from orchkit.cli.failure import note
 from orchkit.cli.modules import import_named
-from orchkit.cli.options import DEFAULT_STORE, DebugOption, StoreOption
+from orchkit.cli.options import DEFAULT_STORE, DebugOption, ImportOption, StoreOption
 from orchkit.cli.place import recording
 
 
@@ -31,10 +31,7 @@ def serve(
         int | None,
         typer.Option(min=0, max=65_535, help="Instead of the configured one; 0: any that is free."),
     ] = None,
-    modules: Annotated[
-        list[str] | None,
-        typer.Option("--import", metavar="MODULE", help="Import a module, for its tools. Repeatable."),
-    ] = None,
+    modules: ImportOption = None,
     store: StoreOption = DEFAULT_STORE,
     debug: DebugOption = False,
 ) -> None:

@@ -151,6 +151,42 @@ def test_a_definition_that_cannot_run(flow: Flow, orchkit: Orchkit) -> None:
     assert json.loads(orchkit("runs", "--json").stdout) == []
 
 
+REGISTERED = """
+import orchkit as ok
+
+
+@ok.register_tool("{name}")
+def {name}() -> str:
+    "Greets."
+    return "hello"
+"""
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_modules_can_be_imported_for_a_file(flow: Flow, orchkit: Orchkit, folder: Path, nested: bool) -> None:
+    """A tool that nobody has registered is told with how to name its module; with ``--import`` it runs."""
+    name = f"greet_{folder.name}"
+    (folder / f"m_{name}.py").write_text(REGISTERED.format(name=name), encoding="utf-8")
+    step = f"{{id: a, tool: {name}}}"
+    if nested:
+        step = f"{{id: s, workflow: {{name: y, steps: [{step}]}}}}"
+    file = flow(f"name: x\nsteps:\n  - {step}\n")
+    refused = orchkit("run", file)
+    assert refused.exit_code == 2
+    assert f"step 'a': unknown tool or method '{name}'" in refused.stderr
+    assert "`imports` of the file, or with --import" in refused.stderr
+    answer = orchkit("run", file, "--import", f"m_{name}", "--json")
+    assert answer.exit_code == 0, answer.stderr
+    assert '"hello"' in answer.stdout
+
+
+def test_a_module_that_cannot_be_imported_is_named(flow: Flow, orchkit: Orchkit) -> None:
+    """Exit code 2 with its name, whoever has asked for it."""
+    answer = orchkit("run", flow(GOOD), "--import", "no_such_module")
+    assert answer.exit_code == 2
+    assert "imports 'no_such_module': ModuleNotFoundError" in answer.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
