@@ -32,9 +32,11 @@ from orchkit.health.recording import Recorder
 from orchkit.health.service import Target, services_of
 from orchkit.health.watch import Parts, Watch
 from orchkit.ids import new_id
+from orchkit.model.breaker import BreakerPolicy
 from orchkit.model.display import Displayable, view_of
 from orchkit.model.health import BY_GRAVITY, ServiceHealth, Status, overall
 from orchkit.model.span import seconds_in
+from orchkit.model.spelling import hinting
 from orchkit.reliability.guards import Breakers
 from orchkit.store.store import Store
 
@@ -50,10 +52,10 @@ class HealthMonitor(Displayable):
     """Watches services in the background, while cells run; ``kit.health``.
 
     Every check goes through the circuit breaker ``health:NAME`` (3 failures open it for 60 s, 2 successes
-    close it) and is an event, see the view ``health_checks``. A check that says nothing of the service is
-    *not performed* and counts neither up nor down: the breaker was open, this machine had no network, it
-    would have been late (by more than half an interval: the machine slept, the loop was blocked), the
-    service was in maintenance or had asked to be left alone.
+    close it; `watch` can set it otherwise) and is an event, see the view ``health_checks``. A check that says
+    nothing of the service is *not performed* and counts neither up nor down: the breaker was open, this
+    machine had no network, it would have been late (by more than half an interval: the machine slept, the
+    loop was blocked), the service was in maintenance or had asked to be left alone.
 
     Kernels that watch a service on the same store share it: within an interval one of them looks, the others
     take over what it found. Breakers and maintenance are one for all of them.
@@ -98,6 +100,7 @@ class HealthMonitor(Displayable):
 
     # --- what is watched ---------------------------------------------------------------------
 
+    @hinting
     def watch(
         self,
         services: Mapping[str, Target],
@@ -106,6 +109,7 @@ class HealthMonitor(Displayable):
         timeout: float | str = 5.0,
         degraded_after: float | str | None = None,
         headers: Mapping[str, str] | None = None,
+        breaker: BreakerPolicy | Mapping[str, Any] | bool | int | str | None = None,
         reference: str | Callable[[], Any] | None = None,
     ) -> HealthMonitor:
         """Watch services from now on; one that is watched already goes on with these settings.
@@ -120,6 +124,9 @@ class HealthMonitor(Displayable):
             timeout: Seconds that a check may take.
             degraded_after: Seconds beyond which an answer is degraded; None: never.
             headers: Sent with each request; never recorded.
+            breaker: When it is spared: a `BreakerPolicy` or its fields, the number of failures, False for
+                none. By default 3 failures in a row open it for 60 s, and 2 successes close it:
+                ``{"failure_threshold": 3, "reset_timeout": 60, "success_threshold": 2}``.
             reference: A URL or function by which to tell whether this machine has a network. Without it the
                 other services that are watched are asked.
 
@@ -133,6 +140,7 @@ class HealthMonitor(Displayable):
             "timeout": timeout,
             "degraded_after": degraded_after,
             "headers": headers,
+            "breaker": breaker,
         }
         found = services_of(services, settings)
         if any(service.url is not None for service in found):
@@ -146,7 +154,7 @@ class HealthMonitor(Displayable):
             for service in found:
                 if service.name not in known:
                     known[service.name] = Watch(service, self._parts)
-                known[service.name].service = service
+                known[service.name].use(service)
                 self._keeping.expect(service.name)
             # All are known before the first is looked at: they are asked about the network for each other.
             for service in found:
@@ -233,24 +241,29 @@ class HealthMonitor(Displayable):
 
     # --- by hand -------------------------------------------------------------------------------
 
-    async def check_now(self, names: Collection[str] | str | None = None) -> dict[str, ServiceHealth]:
+    async def check_now(
+        self, names: Collection[str] | str | None = None, *, force: bool = False
+    ) -> dict[str, ServiceHealth]:
         """Look at services at once, all in parallel, and return how they stand then; from any loop.
 
         As by the clock: through the breakers, not in maintenance, and recorded. Who asks for one that is
-        being looked at gets that check.
+        being looked at gets that check. With ``force`` also where the breaker is open: that is recorded like
+        any other check, and the breaker stays as it is (``kit.breakers.reset("health:NAME")`` closes it).
 
         Raises:
             UnknownNameError: One is not watched.
             ExecutionError: It was stopped meanwhile.
             StoreClosedError: The kit is closed.
         """
-        return await asyncio.wrap_future(self._loop.submit(self._check(self._named(names))))
+        return await asyncio.wrap_future(self._loop.submit(self._check(self._named(names), force=force)))
 
-    def check(self, names: Collection[str] | str | None = None) -> dict[str, ServiceHealth]:
+    def check(
+        self, names: Collection[str] | str | None = None, *, force: bool = False
+    ) -> dict[str, ServiceHealth]:
         """The same, blocking."""
         if self._loop.is_current:
             raise ExecutionError("check() on the daemon loop would wait for itself: await check_now()")
-        return self._loop.run(self._check(self._named(names)))
+        return self._loop.run(self._check(self._named(names), force=force))
 
     def _named(self, names: Collection[str] | str | None) -> list[Watch]:
         chosen = list(self._watches) if names is None else [names] if isinstance(names, str) else list(names)
@@ -259,10 +272,10 @@ class HealthMonitor(Displayable):
             raise UnknownNameError("service", unknown, self._watches)
         return [self._watches[name] for name in chosen]
 
-    async def _check(self, watches: list[Watch]) -> dict[str, ServiceHealth]:
+    async def _check(self, watches: list[Watch], *, force: bool) -> dict[str, ServiceHealth]:
         if self._recorder.closed:
             raise StoreClosedError(f"{self.store!r} is closed: nothing can be checked on it")
-        await asyncio.gather(*(watch.check() for watch in watches))
+        await asyncio.gather(*(watch.check(force=force) for watch in watches))
         return {watch.service.name: watch.health(trouble=self.trouble) for watch in watches}
 
     # --- maintenance ---------------------------------------------------------------------------

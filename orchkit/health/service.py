@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import ip_address
 from math import isfinite
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from pydantic import ValidationError
+
 from orchkit.errors import ParameterError, Problem
+from orchkit.model.breaker import BreakerPolicy, as_breaker
+from orchkit.model.faults import faults_of
 from orchkit.model.span import seconds_in
 
 Probe = Callable[[], Any] | Callable[[], Awaitable[Any]]
 Target = str | Probe | Mapping[str, Any]
 
-_FIELDS: Final = ("url", "probe", "interval", "timeout", "degraded_after", "headers")
+_FIELDS: Final = ("url", "probe", "interval", "timeout", "degraded_after", "headers", "breaker")
+USUAL_BREAKER: Final = BreakerPolicy(failure_threshold=3, reset_timeout=60, success_threshold=2)
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -30,6 +36,7 @@ class Service:
     timeout: float = 5.0
     degraded_after: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    breaker: BreakerPolicy = USUAL_BREAKER
 
     @property
     def place(self) -> str | None:
@@ -94,11 +101,7 @@ def services_of(targets: Mapping[str, Target], settings: Mapping[str, Any]) -> l
 def _service(name: str, target: Target, settings: Mapping[str, Any], problems: list[Problem]) -> Service:
     given: dict[str, Any] = dict(settings)
     if isinstance(target, Mapping):
-        unknown = sorted(set(map(str, target)) - set(_FIELDS))
-        if unknown:
-            problems.append(
-                Problem(name, f"no such setting: {', '.join(unknown)}", f"there are {', '.join(_FIELDS)}")
-            )
+        problems += [_unknown(name, key) for key in sorted(set(map(str, target)) - set(_FIELDS))]
         given.update({key: value for key, value in target.items() if key in _FIELDS})
     elif callable(target):
         given["probe"] = target
@@ -107,8 +110,25 @@ def _service(name: str, target: Target, settings: Mapping[str, Any], problems: l
     for key in ("interval", "timeout", "degraded_after"):
         given[key] = _seconds(f"{name}.{key}", given.get(key), problems, optional=key == "degraded_after")
     given["headers"] = {str(key): str(value) for key, value in (given.get("headers") or {}).items()}
+    given["breaker"] = _breaker(f"{name}.breaker", given.get("breaker"), problems)
     problems += [*_asked(name, given), *_named(name)]
     return Service(name, **given)
+
+
+def _unknown(name: str, key: str) -> Problem:
+    found = get_close_matches(key, _FIELDS, n=1)
+    hint = f"did you mean {found[0]!r}?" if found else f"there are {', '.join(_FIELDS)}"
+    return Problem(name, f"no such setting: {key}", hint)
+
+
+def _breaker(where: str, value: Any, problems: list[Problem]) -> BreakerPolicy:
+    if value is None or value is True:
+        return USUAL_BREAKER
+    try:
+        return as_breaker(value) or USUAL_BREAKER
+    except ValidationError as error:
+        problems += [Problem(where, text) for text in faults_of(error)]
+        return USUAL_BREAKER
 
 
 def _named(name: str) -> list[Problem]:

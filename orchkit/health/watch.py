@@ -18,7 +18,7 @@ from orchkit.health.recording import Latest, Note, Recorder
 from orchkit.health.service import Service
 from orchkit.health.slots import Slots
 from orchkit.health.standing import Check, Standing
-from orchkit.model.breaker import BreakerPolicy
+from orchkit.model.breaker import BreakerState
 from orchkit.model.health import ServiceHealth, Status
 from orchkit.reliability.breaker import Outcome
 from orchkit.reliability.call import Call
@@ -30,8 +30,6 @@ LATE_SHARE: Final = 0.5
 STOPPED: Final = "the service is not watched any more, or the monitor was stopped"
 MOST_HANGING: Final = 3
 """So many probes of a service may go on after their time was over; then none is begun."""
-FAILURES, OPEN_S, SUCCESSES = 3, 60.0, 2
-"""The breaker of a service: failures in a row that open it, for how long, probes that close it."""
 
 
 @dataclass(slots=True)
@@ -56,23 +54,21 @@ class Watch:
     """One service; everything but `health` is for the loop alone."""
 
     def __init__(self, service: Service, parts: Parts) -> None:
-        self.service = service
         self._parts = parts
-        name = f"health:{service.name}"
-        policy = BreakerPolicy(
-            name=name,
-            failure_threshold=FAILURES,
-            reset_timeout=OPEN_S,
-            success_threshold=SUCCESSES,
-            ignore=(),
-        )
-        self.breaker: CircuitBreaker = parts.breakers.get_or_make(name, policy)
+        self.use(service)
         self.standing = Standing()
         self.slots: Slots | None = None
         self._flight: asyncio.Task[Check] | None = None
         self._hanging: list[asyncio.Task[Any]] = []
         self._is_known = self._catch_up() is not None
         parts.maintenance.refresh(service.name)
+
+    def use(self, service: Service) -> None:
+        """Go on with these settings; for any thread."""
+        self.service, policy = service, service.breaker
+        name = policy.name or f"health:{service.name}"
+        breakers = self._parts.breakers
+        self.breaker: CircuitBreaker | None = breakers.get_or_make(name, policy) if policy.enabled else None
 
     # --- by the clock ------------------------------------------------------------------------
 
@@ -132,13 +128,20 @@ class Watch:
 
     # --- a check -------------------------------------------------------------------------------
 
-    async def check(self) -> Check:
+    async def check(self, *, force: bool = False) -> Check:
         """Look, unless something is against it, and record that. Who asks meanwhile gets the same check.
 
-        Raises `ExecutionError` when it is ended before, by `land`.
+        ``force``: an open breaker is not against it. Raises `ExecutionError` when it is ended before, by
+        `land`.
         """
+        check = await self._joined(force=force)
+        while force and check.reason == "breaker_open":  # that was the check of somebody else
+            check = await self._joined(force=True)
+        return check
+
+    async def _joined(self, *, force: bool) -> Check:
         if self._flight is None or self._flight.done():
-            self._flight = asyncio.get_running_loop().create_task(self._check())
+            self._flight = asyncio.get_running_loop().create_task(self._check(force=force))
             self._flight.add_done_callback(heard)
         flight, asking = self._flight, asyncio.current_task()
         try:
@@ -156,7 +159,7 @@ class Watch:
         if self._flight is not None:
             await asyncio.wait({self._flight})
 
-    async def _check(self) -> Check:
+    async def _check(self, *, force: bool) -> Check:
         if not self._is_known:
             self._is_known = True
             with suppress(StoreError):
@@ -166,7 +169,7 @@ class Watch:
         check = self._prevented()
         if check is None:
             async with self._parts.room:
-                check = await self._through_breaker()
+                check = await self._through_breaker(force=force)
         await self._keep(check)
         return check
 
@@ -184,12 +187,16 @@ class Watch:
             return Check(now_us, None, "probe_hangs", details={"hanging": hanging})
         return None
 
-    async def _through_breaker(self) -> Check:
-        began_us = self._parts.clock.now_us()
+    async def _through_breaker(self, *, force: bool) -> Check:
+        began_us, breaker = self._parts.clock.now_us(), self.breaker
+        if breaker is None:
+            return await self._judged(began_us)
         call = _call(self._parts)
         try:
-            permit = self.breaker.acquire(call)
+            permit = breaker.acquire(call)
         except BreakerOpenError as error:
+            if force:  # it is open all the same, until its own time has come
+                return await self._judged(began_us)
             left = None if error.retry_in is None else round(error.retry_in, 3)
             return Check(began_us, None, "breaker_open", details={} if left is None else {"retry_in_s": left})
         outcome: Outcome = "ignored"
@@ -198,7 +205,7 @@ class Watch:
             if check.performed:
                 outcome = "failure" if check.found == "unhealthy" else "success"
         finally:
-            self.breaker.settle(permit, call, outcome)
+            breaker.settle(permit, call, outcome)
         return check
 
     async def _judged(self, began_us: int) -> Check:
@@ -237,14 +244,19 @@ class Watch:
     async def _keep(self, check: Check) -> None:
         before = self.standing
         self.standing = before.after(check)
-        self._parts.recorder.note(Note(self.service, check, self.breaker.state, before))
+        self._parts.recorder.note(Note(self.service, check, self.circuit, before))
         await self._parts.flush()
+
+    @property
+    def circuit(self) -> BreakerState:
+        """The state of its breaker; one that it has not lets everything through."""
+        return "disabled" if self.breaker is None else self.breaker.state
 
     # --- looking -------------------------------------------------------------------------------
 
     def health(self, *, trouble: str | None = None) -> ServiceHealth:
         """How it stands now; for any thread."""
-        standing, circuit = self.standing, self.breaker.state
+        standing, circuit = self.standing, self.circuit
         return ServiceHealth(
             name=self.service.name,
             url=self.service.place,

@@ -85,7 +85,7 @@ class ServiceHealth(Displayable):
             not count, here and below.
         response_time_ms: Milliseconds that the last check took; None without an answer.
         error: What was wrong then.
-        circuit_state: State of its circuit breaker.
+        circuit_state: State of its circuit breaker; ``disabled`` where it has none.
         consecutive_failures: How many of the last checks in a row found it unhealthy.
         uptime_percentage: Share of the last 100 checks in which it answered (healthy or degraded), 0 to
             100; None: there was no check.

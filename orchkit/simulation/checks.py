@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchkit.analysis.frames import Columns, typed_column
 from orchkit.errors import ParameterError, Problem
-from orchkit.health.watch import FAILURES, OPEN_S, SUCCESSES
-from orchkit.model.breaker import BreakerPolicy
+from orchkit.health.service import USUAL_BREAKER
 from orchkit.reliability import breaker as cb
 from orchkit.simulation.luck import Luck, SimulatedCall
 from orchkit.simulation.models import Draw, FaultModel, Window, together
@@ -113,9 +112,7 @@ class _Watcher:
     def __init__(self, name: str, service: WatchedService, watching: Monitoring, luck: Luck) -> None:
         self._name, self._service, self._watching = name, service, watching
         self._draw: Draw = together(service.faults, luck)
-        self._policy = BreakerPolicy(
-            name=name, failure_threshold=FAILURES, reset_timeout=OPEN_S, success_threshold=SUCCESSES
-        )
+        self._policy = USUAL_BREAKER
         self._breaker = cb.Snapshot()
         self._failures = 0
         self._slept = False
