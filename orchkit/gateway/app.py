@@ -54,11 +54,22 @@ def create_app(
             memory where none is named, and closes it when the server stops.
 
     Raises:
-        ParameterError: With everything that is wrong in the configuration.
+        ParameterError: With everything that is wrong in the configuration, tools that are registered nowhere
+            included.
     """
     chosen = GatewayConfig.of(config)
-    owned = kit is None
-    kit = kit or open_kit(chosen.store, durability=chosen.durability)
+    if kit is not None:
+        return _assembled(chosen, kit, owned=False)
+    kit = open_kit(chosen.store, durability=chosen.durability)
+    try:
+        return _assembled(chosen, kit, owned=True)
+    except BaseException:
+        kit.close()
+        raise
+
+
+def _assembled(chosen: GatewayConfig, kit: Kit, *, owned: bool) -> FastAPI:
+    """All parts as one app, which closes the kit when it is its own."""
     hub = Hub(kit, chosen)
     services = {name: Service(name, one) for name, one in chosen.services.items()}
     proxies = [

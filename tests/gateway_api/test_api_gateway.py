@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -161,6 +163,16 @@ def test_the_document_says_what_needs_a_token(kit: Kit, service: str) -> None:
     ids = [op.get("operationId") for operations in document["paths"].values() for op in operations.values()]
     named = [one for one in ids if one is not None]
     assert len(set(named)) == len(named)
+
+
+def test_an_app_that_cannot_be_made_closes_what_it_opened(tmp_path: Path) -> None:
+    """A store of its own is left to the next one."""
+    store = tmp_path / "runs.duckdb"
+    config = {"services": {}, "store": store, "workflows": {"tools": ["registered.nowhere"]}}
+    with pytest.raises(ParameterError, match=r"'registered\.nowhere' is registered nowhere"):
+        create_app(config)
+    for handle in Path("/proc/self/fd").iterdir():
+        assert not os.path.realpath(handle).startswith(str(store))
 
 
 def test_a_gateway_without_a_token_stays_at_home() -> None:

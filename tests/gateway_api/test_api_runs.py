@@ -260,8 +260,9 @@ def test_what_a_killed_process_left_behind_goes_on_under_its_key(
     path = tmp_path / "runs.duckdb"
     flow = definition(step("die", params={"a": 1}))
     subprocess.run([sys.executable, "-c", KEYED, str(path), json.dumps(flow)], timeout=60, check=False)
-    api = make_api(ok.open(path, registry=Registry()), tools=("die",))
-    api.kit.registry.methods.register_method(lambda a: a + 1, name="die")
+    registry = Registry()
+    registry.methods.register_method(lambda a: a + 1, name="die")
+    api = make_api(ok.open(path, registry=registry), tools=("die",))
     doomed = api.ask("GET", "/runs").json()["runs"][0]
     assert doomed["cut_off"] is True
     answer = api.submit(step("die", params={"a": 1}), headers={"Idempotency-Key": "k"})
@@ -293,15 +294,16 @@ class Mailbox:
 
 def test_services_are_no_parameters(make_api: Any) -> None:
     """What a kit injects is not asked of clients; a tool's own parameters are those that are told."""
-    api = make_api(tools=("inspect", "peek"))
-    api.kit.services.register(Mailbox, Mailbox())
+    kit = ok.open(registry=Registry())
+    kit.services.register(Mailbox, Mailbox())
 
     def inspect(box: Mailbox, folder: str = "inbox") -> str:
         """Look into a folder."""
         return folder
 
-    api.kit.registry.methods.register_method(inspect)
-    api.kit.registry.tools.register_tool("peek", "inspect", parameters=[ParameterSpec("folder", str)])
+    kit.registry.methods.register_method(inspect)
+    kit.registry.tools.register_tool("peek", "inspect", parameters=[ParameterSpec("folder", str)])
+    api = make_api(kit, tools=("inspect", "peek"))
     tools = {tool["name"]: tool["parameters"] for tool in api.ask("GET", "/tools").json()["tools"]}
     assert list(tools["inspect"]["properties"]) == list(tools["peek"]["properties"]) == ["folder"]
     assert tools["peek"]["required"] == ["folder"]

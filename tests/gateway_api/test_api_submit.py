@@ -11,9 +11,12 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+import orchkit as ok
+from orchkit.errors import ParameterError
 from orchkit.gateway.workflows import WorkflowSettings
 from orchkit.gateway.workflows.exposure import takes_function, tools_named
 from orchkit.model.workflow import StepDefinition, Workflow
+from orchkit.registry.registry import Registry
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -302,7 +305,6 @@ def _inside(annotation: Any) -> list[type[BaseModel]]:
         (("mail.*",), "add", False),
         (("mail.send",), "mail.send", True),
         (("mail.send",), "mail.unsend", False),
-        (("send",), "mail.send", False),
     ],
 )
 def test_patterns_are_those_of_policies(
@@ -317,6 +319,32 @@ def test_patterns_are_those_of_policies(
         else {"message_id": "1"}
     )
     assert (make_api(tools=listed).submit(step(tool, params=params)).status_code == 202) is has
+
+
+def test_names_that_are_nowhere_are_refused_at_the_start(make_api: Any) -> None:
+    """All of them at once, with what was probably meant, or how modules are imported."""
+    with ok.open(registry=Registry()) as kit, pytest.raises(ParameterError) as raised:
+        make_api(kit, tools=("add", "mail.sned", "nope", "os:remove"))
+    told = {problem.cause: problem.hint for problem in raised.value.problems}
+    assert "did you mean 'mail.send'?" in told["'mail.sned' is registered nowhere"]
+    assert "orchkit serve --import MODULE" in told["'nope' is registered nowhere"]
+    assert "'os:remove' is no name of a tool" in next(cause for cause in told if "os" in cause)
+
+
+def test_a_prefix_that_fits_nothing_is_warned_of(make_api: Any, step: Any) -> None:
+    """It may be registered later, and is offered then."""
+    with pytest.warns(UserWarning, match=r"nothing is registered under 'later\.\*' yet"):
+        api = make_api(tools=("later.*", "mail.*", "*"))
+    api.kit.registry.methods.register_method(lambda: "done", name="later.now")
+    assert api.submit(step("later.now")).status_code == 202
+
+
+def test_a_tool_that_is_loaded_lazily_is_not_imported_to_be_offered(make_api: Any) -> None:
+    """It is registered by name: whether it can be imported shows when it is asked for."""
+    kit = ok.open(registry=Registry())
+    kit.registry.tools.register_tool("lazy", "no_such_module:nothing")
+    api = make_api(kit, tools=("lazy",))
+    assert api.ask("GET", "/tools").json()["tools"][0]["description"].startswith("cannot be used")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from orchkit.errors import Problem
+from orchkit.errors import ParameterError, Problem
 from orchkit.gateway.workflows.settings import WorkflowSettings
 from orchkit.model.base import Record
 from orchkit.model.near import near
@@ -17,6 +18,7 @@ from orchkit.registry.registry import Registry
 from orchkit.registry.tools import ToolDefinition
 
 _FIELD_OF: Final = {"retry": "retry_policy"}
+_IMPORT: Final = "import the module that registers it first, as `orchkit serve --import MODULE` does"
 _FUNCTION: Final = get_args(FunctionName)[1]
 """What marks a field that takes a function."""
 
@@ -53,6 +55,29 @@ class Offer:
         methods = {method.name for method in self._registry.methods.list_methods()}
         methods |= {method.operation for method in self._registry.methods.list_methods()}
         return sorted(name for name in {*self._registry.tools, *methods} if self.has(name))
+
+    def check(self) -> None:
+        """Warn of patterns under which nothing is registered; raise `ParameterError` for names that are not.
+
+        What is registered later is offered by the patterns; a name that is nowhere is most likely misspelt,
+        or its module was not imported.
+        """
+        problems = [self._nowhere(name) for name in sorted(self._exact) if not self.has(name)]
+        if problems:
+            raise ParameterError("gateway", problems)
+        there = [*self._registry.tools, *(one.name for one in self._registry.methods.list_methods())]
+        for prefix in self._prefixes:
+            if not any(name.startswith(prefix) for name in there):
+                text = f"workflows.tools: nothing is registered under '{prefix}*' yet; {_IMPORT}"
+                warnings.warn(text, stacklevel=2)
+
+    def _nowhere(self, name: str) -> Problem:
+        if ":" in name:
+            cause = f"{name!r} is no name of a tool: what is offered is registered, under a name without ':'"
+            return Problem("workflows.tools", cause)
+        close = near(name, sorted(self._registry.tools))
+        hint = f"did you mean {close[0]!r}? Else {_IMPORT}" if close else _IMPORT
+        return Problem("workflows.tools", f"{name!r} is registered nowhere", hint)
 
     def tool(self, name: str) -> ToolDefinition | None:
         """The tool of this name; None for a method without one."""

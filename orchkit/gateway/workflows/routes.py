@@ -305,7 +305,13 @@ class WorkflowRouter(APIRouter):
 
 
 def router(kit: Kit, config: Offering) -> WorkflowRouter:
-    """The operations of the workflow API on this kit, for an app to include; `close` it with the server."""
+    """The operations of the workflow API on this kit, for an app to include; `close` it with the server.
+
+    Raises:
+        ParameterError: A tool that should be offered is registered nowhere. A prefix that fits none is only
+            warned of.
+    """
+    Offer(kit.registry, config.workflows).check()
     return WorkflowRouter(kit, config)
 
 

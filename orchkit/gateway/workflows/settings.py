@@ -26,7 +26,8 @@ class WorkflowSettings(Record):
     """Before the paths of all operations, such as ``/v1``."""
     tools: tuple[str, ...] = ()
     """The tools that definitions may name: exact names, prefixes such as ``mail.*``, or ``*`` for all that
-    are registered. Modules and functions that are not registered are never reached, whatever is listed."""
+    are registered. A name that is registered nowhere is an error at the start, a prefix that fits nothing a
+    warning. Modules and functions that are not registered are never reached, whatever is listed."""
     step_policies: tuple[str, ...] = SAFE_PARTS
     """The parts of a policy that a definition may set itself. ``breaker``, ``bulkhead``, ``rate_limit`` and
     ``budget``, which calls share by name, ``faults`` and ``executor`` are the operator's unless listed."""
