@@ -310,8 +310,9 @@ class BreakerOpenError(RejectedError):
 
     def __init__(self, name: str, state: str, retry_in: float | None, reason: str | None = None) -> None:
         self.state, self.retry_in, self.reason = state, retry_in, reason
+        by_hand = "" if state != "forced_open" else " by hand" if reason is None else f" by hand: {reason}"
         after = "" if retry_in is None else f"; it lets calls through in {retry_in:.3g} s"
-        super().__init__(name, f"is {state.replace('_', ' ')}{after}")
+        super().__init__(name, f"is {state.replace('_', ' ')}{by_hand}{after}")
 
 
 class BulkheadFullError(RejectedError):

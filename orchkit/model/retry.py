@@ -37,7 +37,8 @@ class RetryPolicy(Record):
     it waits until that lets calls through again, however long that takes."""
     max_attempts: int = Field(default=3, ge=1)
     """Attempts in all, the first one included. A call that a breaker, bulkhead or rate limit rejected counts
-    as one, except under ``circuit_breaker`` while the breaker is trying out other calls."""
+    as one, except under ``circuit_breaker`` while the breaker is trying out other calls. After a breaker that
+    was forced open, or is open for longer than all waits that are left, there is none."""
     delay: Seconds = Field(default=1.0, ge=0)
     """Seconds before the second attempt (before jitter)."""
     multiplier: float = Field(default=2.0, ge=1)

@@ -67,7 +67,7 @@ class Hints:
     retry_after: float | None = None
     """The service."""
     reopens_in: float | None = None
-    """The circuit breaker of the call, while it is open."""
+    """The circuit breaker of the call, while it is open; infinite: it does not by itself."""
 
 
 NO_HINTS = Hints()
@@ -83,7 +83,7 @@ class RetryVerdict:
     reason: str
     rule: str = "retry"
     """What decided, in one word: ``retry``, or why not: ``classifier``, ``give_up_on``, ``retry_on``,
-    ``strategy``, ``max_attempts``, ``wait``, ``max_elapsed``, ``budget``."""
+    ``strategy``, ``max_attempts``, ``breaker``, ``wait``, ``max_elapsed``, ``budget``."""
     traits: frozenset[str] = field(default=frozenset(), repr=False)
     """What was told of the error."""
 
@@ -116,6 +116,9 @@ def decide(
     refusal = opinion.failure or _refusal(policy, attempts, error, traits, opinion.retry)
     if refusal is not None:
         return _no(*refusal, traits)
+    hopeless = _hopeless(policy, attempts, traits, previous, hints)
+    if hopeless is not None:
+        return _no("breaker", hopeless, traits)
     try:
         delay, why = _wait(policy, attempts, traits, rng, previous, hints, opinion)
     except Exception as broken:  # the user's own function: the error of the call is the one to raise
@@ -176,6 +179,37 @@ def _refusal(
     if attempts >= policy.max_attempts:
         return "max_attempts", f"all {policy.max_attempts} attempts are used up"
     return None
+
+
+class _Longest(Random):
+    """Draws the longest wait of all."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """The upper end."""
+        return b
+
+
+_LONGEST = _Longest(0)
+
+
+def _hopeless(
+    policy: RetryPolicy, attempts: int, traits: frozenset[str], previous: float | None, hints: Hints
+) -> str | None:
+    """Why no try can get past the breaker that has just rejected one; None: one may."""
+    reopens = hints.reopens_in
+    if reopens == math.inf:
+        return "the breaker is forced open: no wait ends that, only who sets it back by hand"
+    # A classifier, or a function, may give any wait, and asking it beforehand may change what it says.
+    untold = policy.classifier is not None or callable_wait(policy)
+    if reopens is None or untold or policy.strategy == "circuit_breaker":
+        return None
+    left, first = 0.0, first_fit(policy.delay_for, traits)
+    for number in range(attempts, policy.max_attempts):
+        previous = next_delay(policy, number, _LONGEST, previous, first)
+        left += previous
+        if left >= reopens:
+            return None
+    return f"the breaker stays open for {reopens:.3g} s, the waits that are left come to {left:.3g} s at most"
 
 
 def _wait(

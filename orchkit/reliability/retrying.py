@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -40,7 +41,7 @@ class Retry:
     policy: RetryPolicy
     budget: Budget | None = None
     breaker: CircuitBreaker | None = None
-    """The one inside, for the strategy that waits for it."""
+    """The one inside."""
 
     async def __call__(self, call: Call, inner: Handler) -> Any:
         """Run the call until it succeeds or the policy gives up; raises the last error."""
@@ -73,8 +74,12 @@ class Retry:
 
     def _hints(self, call: Call, error: Exception) -> Hints:
         asked = retry_after(error, call.clock.now_us()) if self.policy.retry_after else None
+        rejected = isinstance(error, BreakerOpenError)
+        if rejected and self.breaker is not None and self.breaker.state == "forced_open":
+            return Hints(asked, math.inf)
         if self.policy.strategy != "circuit_breaker":
-            return Hints(asked)
+            # Not what the error says: beside a hedge that was rejected another one may have gone on for long.
+            return Hints(asked, self.breaker.reopens_in() if rejected and self.breaker else None)
         if not isinstance(error, BreakerOpenError):
             return Hints(asked, None if self.breaker is None else self.breaker.reopens_in())
         if error.state == "open":
@@ -101,7 +106,8 @@ class Retry:
         }
         if hints.retry_after is not None:
             inputs["retry_after_s"] = round(hints.retry_after, 6)
-        if hints.reopens_in is not None:
+        waits_for_it = policy.strategy == "circuit_breaker" or verdict.rule == "breaker"
+        if waits_for_it and hints.reopens_in is not None and hints.reopens_in < math.inf:
             inputs["reopens_in_s"] = round(hints.reopens_in, 6)
         # Tokens spare the service: a call that was kept from it costs none.
         if self.budget is not None and verdict.retry and not isinstance(error, RejectedError):

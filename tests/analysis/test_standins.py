@@ -45,7 +45,14 @@ def told(kit: ok.Kit, tool: str, **options: Any) -> tuple[str, str, ok.Run]:
     return str(run.explain()), str(run.explain(tool)), run
 
 
+def again(error: Exception) -> bool:
+    """Whatever it was."""
+    return True
+
+
 IMMEDIATE = {"strategy": "immediate", "max_attempts": 6}
+STUBBORN = {**IMMEDIATE, "classifier": again}
+"""It does not even give up where a breaker is open for longer than it waits."""
 
 
 def test_a_result_of_a_fallback_is_no_success_like_others(kit: ok.Kit) -> None:
@@ -73,13 +80,14 @@ def test_a_fallback_of_a_call_that_was_never_made(kit: ok.Kit) -> None:
     """Nobody is told that the tool was called when a breaker had rejected it."""
     kit.breakers.force_open("post", "the service moves")
     _, of_step, _ = told(kit, "mail", breaker="post", fallback={"value": "queued"})
-    assert "because mail was not called (BreakerOpenError: circuit breaker 'post' is forced open)" in of_step
+    assert "not called (BreakerOpenError: circuit breaker 'post' is forced open by hand: the" in of_step
     assert "called mail and" not in of_step
 
 
 def test_rejected_tries_are_no_attempts(kit: ok.Kit) -> None:
     """Attempts and tries that the breaker rejected are counted apart, in every sentence."""
-    of_run, of_step, run = told(kit, "down", retry=IMMEDIATE, breaker={"name": "b", "failure_threshold": 3})
+    breaker = {"name": "b", "failure_threshold": 3}
+    of_run, of_step, run = told(kit, "down", retry=STUBBORN, breaker=breaker)
     assert "What failed was down after 3 attempts and 3 rejected tries" in of_run
     assert "failed after 3 attempts and 3 rejected tries, within" in of_step
     assert "  3. failed after 0 ms: ConnectionError: refused; then at once\n" in of_step
@@ -93,16 +101,26 @@ def test_rejected_tries_are_no_attempts(kit: ok.Kit) -> None:
 @pytest.mark.parametrize(
     ("retry", "said"),
     [
-        (None, "mail failed without an attempt, its only try was rejected"),
-        (IMMEDIATE, "mail failed without an attempt, all 6 tries were rejected"),
+        (None, "is forced open by hand: the service moves"),
+        (IMMEDIATE, "(the breaker is forced open: no wait ends that, only who sets it back by hand)"),
     ],
 )
 def test_a_step_of_which_every_try_was_rejected(kit: ok.Kit, retry: Any, said: str) -> None:
     """It never began, and the policy that it had is told all the same."""
     kit.breakers.force_open("post", "the service moves")
     _, of_step, _ = told(kit, "mail", retry=retry, breaker="post")
+    assert "mail failed without an attempt, its only try was rejected" in of_step
     assert said in of_step
     assert "its own breaker: the circuit breaker 'post' opens after 3 failures in a row" in of_step
+
+
+def test_a_step_that_was_rejected_several_times(kit: ok.Kit) -> None:
+    """All its tries are counted; one that gives up says how long it would have had to wait."""
+    told(kit, "down", retry=3, breaker="post")
+    of_step = told(kit, "mail", retry=STUBBORN, breaker="post")[1]
+    assert "mail failed without an attempt, all 6 tries were rejected" in of_step
+    of_step = told(kit, "mail", retry=IMMEDIATE, breaker="post")[1]
+    assert "(the breaker stays open for 60 s, the waits that are left come to 0 s at most)" in of_step
 
 
 @pytest.mark.parametrize(

@@ -137,15 +137,44 @@ def test_a_service_that_never_answers_is_at_fault(bench: Any, timeout: dict[str,
 
 
 def test_each_try_passes_the_breaker_and_a_rejection_counts_as_one(bench: Any) -> None:
-    """The breaker is inside the retries: it opens on the third failure, the rest are rejections."""
+    """The breaker is inside the retries: it opens on the third failure, the next tries are rejections."""
     body = bench.service(*[OSError()] * 9)
-    retry = {"strategy": "fixed", "delay": 10, "max_attempts": 5}
+    retry = {"strategy": "fixed", "delay": 20, "max_attempts": 6}
     error, record = bench.call(body, policy(retry=retry))
-    assert isinstance(error, BreakerOpenError)
-    assert record.attempts == {1: "failed", 2: "failed", 3: "failed"}
-    assert record.at("retry") == ["retry"] * 4 + ["give_up"]
+    assert isinstance(error, OSError)
+    assert record.attempts == {1: "failed", 2: "failed", 3: "failed", 4: "failed"}
+    assert record.at("retry") == ["retry"] * 5 + ["give_up"]
     assert record.at("breaker") == ["rejected"] * 2
-    assert bench.clock.sleeps == [10] * 4
+    assert bench.clock.sleeps == [20] * 5
+
+
+WAITS: list[tuple[dict[str, Any], int, str | None]] = [
+    ({"strategy": "immediate", "max_attempts": 9}, 3, "60 s, the waits that are left come to 0 s at most"),
+    ({"strategy": "fixed", "delay": 10, "max_attempts": 8}, 4, "50 s, the waits that are left come to 40 s"),
+    ({"strategy": "fixed", "delay": 10, "max_attempts": 9}, 9, None),
+    ({"strategy": "linear", "delay": 1, "max_attempts": 9, "jitter": "full"}, 4, "come to 30 s at most"),
+    ({"delay": 1, "max_attempts": 5, "jitter": "decorrelated"}, 4, "the waits that are left come to"),
+    ({"wait": (5, 10, 1), "max_attempts": 9}, 4, "59 s, the waits that are left come to 5 s at most"),
+    ({"wait": (5, 10, 1, 70), "max_attempts": 9}, 6, None),
+    ({"strategy": "fixed", "delay": 1, "max_attempts": 5, "delay_for": {"rejected": 60}}, 5, None),
+    ({"strategy": "circuit_breaker", "delay": 1, "max_attempts": 4, "jitter": "none"}, 4, None),
+]
+
+
+@pytest.mark.parametrize(("retry", "tries", "said"), WAITS, ids=str)
+def test_waits_that_cannot_reach_its_end_are_not_begun(
+    bench: Any, retry: dict[str, Any], tries: int, said: str | None
+) -> None:
+    """It is given up at the first rejection after which all waits, at their longest, are too short."""
+    _, record = bench.call(bench.service(*[OSError()] * 9), policy(retry=retry))
+    verdicts = [one for one in record.decisions if one.point == "retry"]
+    last = verdicts[-1]
+    assert (last.inputs["rule"] == "breaker") is (said is not None)
+    if said is not None:
+        assert last.rationale.startswith("the breaker stays open for ")
+        assert said in last.rationale
+        assert last.inputs["reopens_in_s"] > 0
+        assert record.at("breaker") == ["rejected"]
 
 
 def test_the_strategy_circuit_breaker_waits_until_it_lets_calls_through(bench: Any) -> None:
@@ -176,15 +205,22 @@ def test_many_calls_wait_for_one_breaker_without_using_up_their_attempts(bench: 
     assert max(body.called_at) <= 23.5
 
 
-def test_the_strategy_gives_up_on_a_breaker_that_never_closes(bench: Any) -> None:
-    """Each time it is found open counts; max_elapsed and attempts end it as ever."""
+@pytest.mark.parametrize("strategy", ["circuit_breaker", "immediate", "fixed", "exponential"])
+def test_every_strategy_gives_up_at_once_on_a_breaker_that_was_forced_open(bench: Any, strategy: str) -> None:
+    """It does not open by itself, so there is nothing to wait for; who forced it open said why."""
     bench.guards.breakers.get_or_make("b", BreakerPolicy(name="b")).force_open("no more")
-    retry = {"strategy": "circuit_breaker", "delay": 1, "max_attempts": 3, "jitter": "none"}
+    retry = {"strategy": strategy, "delay": 1, "max_attempts": 3, "classifier": _again}
     error, record = bench.call(bench.service(), policy(retry=retry))
     assert isinstance(error, BreakerOpenError)
-    assert (error.state, error.retry_in) == ("forced_open", None)
-    assert str(error) == "circuit breaker 'b' is forced open"
-    assert record.at("retry") == ["retry", "retry", "give_up"]
+    assert (error.state, error.retry_in, error.reason) == ("forced_open", None, "no more")
+    assert str(error) == "circuit breaker 'b' is forced open by hand: no more"
+    assert record.at("retry") == ["give_up"]
+    assert record.decisions[-1].rationale.startswith("the breaker is forced open: no wait ends that")
+    assert bench.clock.sleeps == []
+
+
+def _again(error: Exception) -> bool:
+    return True
 
 
 def test_a_call_inside_a_call_finds_no_lock(bench: Any) -> None:

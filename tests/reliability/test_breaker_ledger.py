@@ -157,9 +157,12 @@ def test_a_clock_that_was_set_keeps_it_open_for_no_longer(
 
 def test_what_was_forced_stays_forced(open_breaker: Any, clock: Any) -> None:
     """Over restarts, whatever the time."""
-    open_breaker().force_open()
+    open_breaker().force_open("moving")
     clock.advance(10**6)
-    with pytest.raises(BreakerOpenError, match="forced open"):
+    with pytest.raises(BreakerOpenError, match=r"is forced open by hand: moving$"):
+        open_breaker().acquire(call())
+    open_breaker().force_open()
+    with pytest.raises(BreakerOpenError, match=r"is forced open by hand$"):
         open_breaker().acquire(call())
 
 

@@ -120,10 +120,13 @@ def test_an_empty_budget_ends_the_retries(bench: Any) -> None:
 
 def test_waiting_for_our_own_policies_costs_nothing(bench: Any) -> None:
     """A call that a breaker kept from the service was no load on it."""
-    bench.guards.breakers.get_or_make("b", BreakerPolicy(name="b")).force_open()
-    retry = RetryPolicy(strategy="immediate", max_attempts=9, budget=BudgetPolicy(name="b", capacity=12))
-    _, record = bench.call(bench.service(), ReliabilityPolicy(retry=retry, breaker=BreakerPolicy(name="b")))
-    assert record.at("retry") == ["retry"] * 8 + ["give_up"]
+    breaker = BreakerPolicy(name="b", failure_threshold=1)
+    bench.call(bench.service(OSError()), ReliabilityPolicy(breaker=breaker))
+    budget = BudgetPolicy(name="b", capacity=12)
+    retry = RetryPolicy(strategy="fixed", delay=10, max_attempts=9, budget=budget)
+    output, record = bench.call(bench.service(), ReliabilityPolicy(retry=retry, breaker=breaker))
+    assert output == "done"
+    assert record.at("retry") == ["retry"] * 6
     assert bench.guards.budgets["b"].tokens == 12
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from heapq import heappop, heappush
@@ -169,7 +169,7 @@ class Replaying:
         going.followed, going.now = False, None
         waits_for_it = self.policy.retry is not None and self.policy.retry.strategy == "circuit_breaker"
         if not waits_for_it:
-            self._failed(going, at, Failed(REJECTED))
+            self._failed(going, at, Failed(REJECTED), self._remaining(verdict))
             return
         half = verdict.state == "half_open"
         if half:  # there is only waiting while it tries out other calls
@@ -271,8 +271,20 @@ class Replaying:
 
     # --- what comes after a failure ---------------------------------------------------------------
 
-    def _failed(self, going: Going, at: float, failed: Failed) -> None:
-        decision = self._decision(going, at, failed)
+    def _remaining(self, verdict: Verdict) -> tuple[float | None, ...]:
+        """For how many seconds a breaker that has rejected a call is open, at least and at most."""
+        breaker = self.policy.breaker
+        assert breaker is not None
+        if verdict.retry_in is not None:
+            low, high = verdict.retry_in
+            return (max(0.0, low - TIE / US), high + TIE / US) if self.strict else (max(0.0, low),)
+        return (None,) if verdict.state == "half_open" else (None, breaker.reset_timeout)
+
+    def _failed(
+        self, going: Going, at: float, failed: Failed, reopenings: tuple[float | None, ...] = ()
+    ) -> None:
+        every = [replace(failed, reopens_in=one) for one in reopenings]
+        decision = self._decision(going, at, every or self._reopenings(going, at, failed))
         if decision is None or not decision.may_retry:
             self._over(going, at)
             return
@@ -284,17 +296,14 @@ class Replaying:
         else:
             self._unsure(going, at, decision, failed)
 
-    def _decision(self, going: Going, at: float, failed: Failed) -> Decision | None:
-        """What the retry policy does; None: there is none."""
+    def _decision(self, going: Going, at: float, failures: Sequence[Failed]) -> Decision | None:
+        """What the retry policy does after a failure that may be one of these; None: there is none."""
         if self.waits is None:
             return None
         elapsed, tries = (at - going.began) / US, max(1, going.tries)
         found = reduce(
             or_,
-            (
-                self.waits.after(going.case, tries, one, elapsed, going.previous)
-                for one in self._reopenings(going, at, failed)
-            ),
+            (self.waits.after(going.case, tries, one, elapsed, going.previous) for one in failures),
         )
         return (
             found if self.strict or not found.may_retry else Decision(True, False, found.least, found.least)

@@ -99,8 +99,11 @@ class Waits:
         if wanted is False or policy.strategy == "none" or tries >= policy.max_attempts:
             return GIVE_UP
         asked = self._asked(case, failed)
+        # A policy with a classifier does not give up because of a breaker; without it, as here, it might.
+        endless = policy.strategy == "circuit_breaker"
+        reopens = failed.reopens_in if endless or policy.classifier is None else None
         found = [
-            self._verdict(variant, tries, failed, at, previous, rng, Hints(seconds, failed.reopens_in))
+            self._verdict(variant, tries, failed, at, previous, rng, Hints(seconds, reopens))
             for variant in self._variants(failed.error)
             for rng in self._generators()
             for at in self._moments(elapsed)
@@ -118,7 +121,8 @@ class Waits:
         if same is None or not min(delays) - SAME_S <= same <= max(delays) + SAME_S:
             return Decision(True, may_give_up, min(delays), max(delays))
         late = policy.max_elapsed is not None and elapsed + same > policy.max_elapsed
-        return Decision(True, may_give_up and (wanted is None or late), same, same)
+        shut = any(one.rule == "breaker" for one in found)
+        return Decision(True, may_give_up and (wanted is None or late or shut), same, same)
 
     def most(self, tries: int, previous: float | None) -> float:
         """The longest wait after so many tries, whatever the error was and the service asked for."""
