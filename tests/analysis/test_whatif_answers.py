@@ -367,6 +367,56 @@ def test_a_comparison_begins_with_the_record() -> None:
     assert compared.success_estimate[0] == compared.success_low[0] == 1
 
 
+def test_policies_of_a_comparison_need_no_names() -> None:
+    """A list has those of its presets and of the places in it; a single policy may stand alone."""
+    source = record(RESCUED, LOST)
+    gateway, plain = ok.policies.gateway(), ok.ReliabilityPolicy(**retry(2))
+    asked = [gateway, plain, "gateway", ok.RetryPolicy(max_attempts=2), None]
+    compared = whatif.compare(source, asked)
+    names = ["gateway", "policy 2", "policy 3", "policy 4", "policy 5"]
+    assert compared.policy.tolist() == ["on record", *names]
+    assert whatif.compare(source, plain).policy.tolist() == ["on record", "policy"]
+    assert whatif.compare(source, "gateway").policy.tolist() == ["on record", "gateway"]
+    named = dict(zip(names, asked, strict=True))
+    pd.testing.assert_frame_equal(compared, whatif.compare(source, named))
+
+
+@pytest.mark.parametrize(
+    ("policies", "error", "says"),
+    [
+        (3.5, ParameterError, "policy"),
+        ([{"retry": 2}, 3.5], ParameterError, "policy 2"),
+        ({"retry": 3}, ParameterError, "retry"),
+        (["gatewya"], UnknownNameError, "gateway"),
+        ({"queue": {"bulkhead": 3}}, ParameterError, "queue"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(policies: Any, error: type[Exception], says: str) -> None:
+    """With the name, or the place, of what is no policy."""
+    with pytest.raises(error, match=says):
+        whatif.compare(record(RESCUED), policies)
+
+
+@pytest.mark.parametrize(
+    "ask", [whatif.replay, whatif.compare, lambda source, _, **asked: whatif.suggest(source, **asked)]
+)
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"tools": "sned"}, r"unknown tool 'sned'; did you mean 'send'\?"),
+        ({"tools": ["send", "sned"]}, "unknown tool 'sned'"),
+        ({"steps": "stepp0"}, "unknown step 'stepp0'; did you mean"),
+    ],
+)
+def test_names_that_are_not_on_record_are_told(ask: Any, asked: dict[str, Any], says: str) -> None:
+    """Rather than that there are no cases; one name may stand without a list."""
+    frame = record(RESCUED, LOST)
+    frame["step_id"] = [f"step{number}" for number in range(len(frame))]
+    with pytest.raises(UnknownNameError, match=says):
+        ask(frame, {}, **asked)
+    assert len(whatif.replay(frame, None, tools="send", steps="step0")) == 1
+
+
 @pytest.mark.parametrize("source", ["kit", "frame"])
 def test_an_empty_record_has_an_empty_answer(source: str) -> None:
     """Nothing on record: no cases, no rates, and it says so."""

@@ -54,6 +54,28 @@ def as_policy(value: Any, where: str = "policy") -> ReliabilityPolicy:
     return policy
 
 
+def as_policies(value: Any) -> dict[str, ReliabilityPolicy]:
+    """Policies by name, from a mapping of such, a list of policies, or a single one.
+
+    Those of a list are called by the name of their preset, or by their place in it. Raises as `as_policy`.
+    """
+    if isinstance(value, Mapping):
+        return {name: as_policy(policy, str(name)) for name, policy in value.items()}
+    several = isinstance(value, list | tuple)
+    found: dict[str, ReliabilityPolicy] = {}
+    for number, one in enumerate(value if several else [value], 1):
+        place = f"policy {number}" if several else "policy"
+        policy = as_policy(one, place)
+        name = _preset_of(policy)
+        found[place if name is None or name in found else name] = policy
+    return found
+
+
+def _preset_of(policy: ReliabilityPolicy) -> str | None:
+    """The name of the preset that it is."""
+    return next((name for name in PRESETS if preset(name).parts == policy.parts), None)
+
+
 def checked(assume: Collection[str] | str, estimate: str | None) -> frozenset[str]:
     """The assumptions. Raises `UnknownNameError` for one that is none, and for an unknown estimate."""
     given = frozenset((assume,) if isinstance(assume, str) else assume)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from orchkit.analysis.retries.source import OneRun, Origin, Selection, Source
 from orchkit.analysis.whatif.answer import Fates, Replay, summarized
-from orchkit.analysis.whatif.asked import Assumption, Estimate, as_policy, checked
+from orchkit.analysis.whatif.asked import Assumption, Estimate, as_policies, as_policy, checked
 from orchkit.analysis.whatif.bounds import CANCELLED, FAILED, SUCCESS, US, Fate, Range, Status, exactly
 from orchkit.analysis.whatif.calls import Nearby, SameMoment, longest_calls
 from orchkit.analysis.whatif.record import Case, Record, read
@@ -30,9 +30,9 @@ class Asked(TypedDict, total=False):
     """Which cases count, and what is assumed of them."""
 
     steps: Sequence[str] | None
-    """Steps of these ids alone; of a map also its items."""
+    """Steps of these ids alone; of a map also its items. One that has no case is an error."""
     tools: Sequence[str] | None
-    """Steps that called these tools alone."""
+    """Steps that called these tools alone. One that has no case is an error."""
     assume: Collection[Assumption] | Assumption
     """What is to be taken for granted beyond the record; see the package. By default nothing."""
     estimate: Estimate | None
@@ -124,21 +124,28 @@ def replay(source: Source, policy: Any, **asked: Unpack[Asked]) -> Replay:
     Raises:
         ParameterError: That is no source or no policy, or the policy has a bulkhead, a rate limit or faults:
             what these would do depends on more than is on record.
-        UnknownNameError: There is no such assumption, estimate, preset or origin.
+        UnknownNameError: There is no such assumption, estimate, preset, origin, step or tool (a record
+            without any cases knows no names, and accepts all).
     """
     wanted = as_policy(policy)
     return question(source, asked).replay(wanted)
 
 
-def compare(source: Source, policies: Mapping[str, Any], **asked: Unpack[Asked]) -> pd.DataFrame:
+def compare(source: Source, policies: Any, **asked: Unpack[Asked]) -> pd.DataFrame:
     """Several policies over the same record: a row each, and a first one for what is on record.
 
-    The columns are ``policy`` and those of `Replay.summary`. `orchkit.views.plots.whatif` draws it. Arguments
-    and errors are those of `replay`.
+    The columns are ``policy`` and those of `Replay.summary`. `orchkit.views.plots.whatif` draws it. All other
+    arguments, and errors, are those of `replay`.
+
+    Args:
+        source: As for `replay`.
+        policies: Policies by name, a list of policies, or a single one; each as for `replay`. Those of a list
+            are called by the name of their preset, else ``policy 1``, ``policy 2`` and so on.
+        asked: As for `replay`.
     """
     import pandas as pd
 
-    wanted = {name: as_policy(policy, name) for name, policy in policies.items()}
+    wanted = as_policies(policies)
     one = question(source, asked)
     rows = {ON_RECORD: recorded(one.record)} | {
         name: dict(one.replay(policy).summary()) for name, policy in wanted.items()

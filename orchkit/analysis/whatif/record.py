@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from orchkit.analysis.frames import Columns
 from orchkit.analysis.retries.grouping import grouping
 from orchkit.analysis.retries.source import TIMES, Selection, Source, ask, store_of
+from orchkit.errors import UnknownNameError
 from orchkit.model.policy import READERS, ReliabilityPolicy
 from orchkit.model.retry import RetryPolicy
 from orchkit.store import codec
@@ -144,10 +146,13 @@ def read(
 ) -> Record:
     """The record of a kit, a store, a run or a DataFrame; ``steps`` and ``tools`` choose among its cases.
 
-    An item of a map is chosen by the id of the map, too. Raises as `ask` does.
+    An item of a map is chosen by the id of the map, too. Raises as `ask` does, and `UnknownNameError` for a
+    step or tool of which there is no case, although there are others.
     """
     cases = {case.key: case for case in _cases(source, selection)}
     _add_decisions(cases, _asked_decisions(source, selection, decisions))
+    steps = _known("step", steps, {name for case in cases.values() for name in _step_names(case)})
+    tools = _known("tool", tools, {case.tool for case in cases.values()})
     stays, steadfast, unfinished = _surroundings(source, selection, cases)
     for case in cases.values():
         if case.cut == math.inf and case.status in ("cancelled", "open"):
@@ -155,7 +160,7 @@ def read(
     chosen = [
         case
         for case in cases.values()
-        if (steps is None or not {case.step_id, case.step_id.partition("[")[0]}.isdisjoint(steps))
+        if (steps is None or not _step_names(case).isdisjoint(steps))
         and (tools is None or case.tool in tools)
         and (case.attempts or case.rejections or case.queued)
     ]
@@ -168,6 +173,19 @@ def read(
         for root, found in stays.items()
     }
     return Record(chosen, near, steadfast, unfinished, base)
+
+
+def _step_names(case: Case) -> set[str]:
+    return {case.step_id, case.step_id.partition("[")[0]}
+
+
+def _known(what: str, asked: Sequence[str] | str | None, known: AbstractSet[str]) -> Sequence[str] | None:
+    """The names that are asked for, one or several; raises for one that the record does not know."""
+    names = [asked] if isinstance(asked, str) else asked
+    for name in names or ():
+        if known and name not in known:
+            raise UnknownNameError(what, name, sorted(known))
+    return names
 
 
 def _count_from(case: Case, base: int) -> None:
