@@ -76,7 +76,10 @@ def reliable(
     Called inside a step, the function is recorded in that run, as a step below it; with a ``kit`` or
     ``store`` each call outside of steps is a run of its own; else nothing is recorded. Breakers, budgets and
     the like are shared with everything on the same store under the same name, without a store within the
-    process.
+    process: `Kit.breakers` shows a breaker only of what is decorated by `Kit.reliable`, or with ``kit=``.
+
+    The tool of a fallback is looked up at the first call: in the registry of the kit, or of that of the step,
+    else in the default one.
 
     A sync function blocks its caller as ever; it runs in the caller's own thread, but in a worker thread when
     it has a timeout or is hedged, because it must be possible to leave it behind.

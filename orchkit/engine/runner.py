@@ -215,8 +215,9 @@ class WorkflowEngine:
     def give_up(self, run_id: str, reason: str | None = None) -> None:
         """End a run that was cut off and is not to go on: as cancelled, with this reason on its record.
 
-        What it did stays on record, and `fork` can still begin from it. An idempotency key that it was
-        executed under counts as failed: the next request with it is executed.
+        What it did stays on record, and `fork` can still begin from it; `resume` may still try it again, as
+        any run that did not succeed. An idempotency key that it was executed under counts as failed: the next
+        request with it is executed.
 
         Raises:
             UnknownNameError: There is no such run.
