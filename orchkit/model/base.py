@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 UNKNOWN_FIELD = "extra_forbidden"
-"""The type of the error for a field that a record does not know; its ``ctx`` has a ``hint``."""
+"""The type of the error for a field that a record does not know; its ``ctx`` has a ``hint``, and ``names``
+where it is another name of a field that was given as well."""
 
 
 class Record(BaseModel):
@@ -36,7 +37,9 @@ class Record(BaseModel):
             details = error.errors(include_url=False)
             if not any(_is_plain(detail) for detail in details):
                 raise
-            lines = [_line(detail, cls._hint(str(detail["loc"][-1]))) for detail in details]
+            lines = [
+                _line(detail, cls._doubled(detail), cls._hint(str(detail["loc"][-1]))) for detail in details
+            ]
             raise ValidationError.from_exception_data(error.title, lines) from None
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
@@ -58,6 +61,16 @@ class Record(BaseModel):
         found = near(name, names)
         return f"did you mean {found[0]!r}?" if found else f"there are {', '.join(cls.model_fields)}"
 
+    @classmethod
+    def _doubled(cls, detail: ErrorDetails) -> tuple[str, ...] | None:
+        """All names of the field that this is one of: one that is not known was given beside another one."""
+        name = detail["loc"][-1]
+        for field, info in cls.model_fields.items():
+            choices = tuple(str(one) for one in getattr(info.validation_alias, "choices", ()))
+            if name in (field, *choices) and choices:
+                return choices if field in choices else (field, *choices)
+        return None
+
     def __copy__(self) -> Self:
         """A copy without what was worked out of the fields and kept: `model_copy` may change them."""
         copied = super().__copy__()
@@ -71,10 +84,14 @@ def _is_plain(detail: ErrorDetails) -> bool:
     return detail["type"] == UNKNOWN_FIELD and "ctx" not in detail
 
 
-def _line(detail: ErrorDetails, hint: str) -> InitErrorDetails:
-    """The same error, in words of ours where it is about an unknown field."""
+def _line(detail: ErrorDetails, doubled: tuple[str, ...] | None, hint: str) -> InitErrorDetails:
+    """The same error, in words of ours where it is about an unknown field, or one with several names."""
     message, context = detail["msg"], detail.get("ctx")
-    if _is_plain(detail):
+    if _is_plain(detail) and doubled is not None:
+        message = "{names} are names of one field, {hint}"
+        names = f"{', '.join(map(repr, doubled[:-1]))} and {doubled[-1]!r}"
+        context = {"names": names, "hint": "give one of them"}
+    elif _is_plain(detail):
         message, context = "no such field {name}, {hint}", {"name": repr(detail["loc"][-1]), "hint": hint}
     # What is no template stays as it is: only names of the context are filled in, and that is done.
     kind = PydanticCustomError(detail["type"], message, context)

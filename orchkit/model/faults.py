@@ -61,6 +61,8 @@ def _cause(detail: ErrorDetails, field: str) -> _Cause:
     match detail["type"]:
         case "json_invalid":
             return _Cause(f"this is not JSON: {context['error']}")
+        case kind if kind == UNKNOWN_FIELD and "names" in context:
+            return _Cause(f"{context['names']} are names of one field", context.get("hint"))
         case kind if kind == UNKNOWN_FIELD:
             return _Cause(f"there is no field {field!r}", context.get("hint"))
         case "missing":

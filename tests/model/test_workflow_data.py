@@ -14,7 +14,14 @@ from pydantic import ValidationError
 
 import orchkit as ok
 from orchkit.errors import WorkflowValidationError
-from orchkit.model.policy import OperationPolicy, RetryPolicy, TimeoutPolicy, as_retry, as_timeout
+from orchkit.model.policy import (
+    BreakerPolicy,
+    OperationPolicy,
+    RetryPolicy,
+    TimeoutPolicy,
+    as_retry,
+    as_timeout,
+)
 from orchkit.model.workflow import Compensation, StepDefinition, Workflow
 
 names = st.text(
@@ -244,6 +251,14 @@ def test_a_fault_of_data_and_of_a_file_is_told_with_its_step(tmp_path: Path) -> 
         ),
         (lambda: TimeoutPolicy.model_validate({"xyz": 3}), "no such field 'xyz', there are attempt, total"),
         (lambda: Workflow.model_validate({"name": "{name}", "x{y}": 1}), "no such field 'x{y}'"),
+        (
+            lambda: StepDefinition.model_validate({"step_id": "a", "tool": "x", "tool_name": "x"}),
+            "'tool_name' and 'tool' are names of one field, give one of them",
+        ),
+        (
+            lambda: BreakerPolicy.model_validate({"timeout": 3, "open_for": 3}),
+            "'reset_timeout', 'timeout' and 'open_for' are names of one field, give one of them",
+        ),
     ],
 )
 def test_an_unknown_field_comes_with_the_one_that_was_meant(make: Any, said: str) -> None:
@@ -251,6 +266,13 @@ def test_an_unknown_field_comes_with_the_one_that_was_meant(make: Any, said: str
     with pytest.raises(ValidationError) as caught:
         make()
     assert said in str(caught.value)
+
+
+def test_two_names_of_one_field_are_told_in_a_file_as_well() -> None:
+    """Instead of that the second one is no field."""
+    text = '{"name": "w",\n "steps": [{"step_id": "a", "tool": "x", "tool_name": "x"}]}'
+    with pytest.raises(WorkflowValidationError, match="'tool_name' and 'tool' are names of one field"):
+        Workflow.from_json(text)
 
 
 @pytest.mark.parametrize(
