@@ -374,6 +374,16 @@ def test_spreads_show_half_90_and_99_percent(
     assert [label.get_text() for label in ax.get_xticklabels()] == ["10 s", "1 min"]
 
 
+def test_waits_that_took_no_time_have_a_place() -> None:
+    """A logarithmic scale has none for zero: they stand at its left end."""
+    none = pd.DataFrame({name: [0.0] for name in QUANTILES})
+    ax = plots.waits(none.assign(attempt=1, basis="decision", waits=3))
+    low, high = ax.get_xlim()
+    assert 0 < low < high
+    assert {line.get_xdata()[0] for line in ax.lines} == {low}
+    assert notes(ax) == ["3 planned delays"]
+
+
 def test_waste_is_split_into_first_tries_and_retries() -> None:
     """In the unit that suits the longest, with the calls beside."""
     ax = plots.waste(WASTE)

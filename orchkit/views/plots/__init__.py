@@ -1,6 +1,7 @@
 """The answers of `orchkit.analysis.retries` and `orchkit.analysis.uptime` as plots.
 
-Each takes the table that its question gave.
+Each takes the table that its question gave, or what can be asked (a kit, a simulation, of retries also a
+run): then it asks with the usual settings. A comparison of policies has none, so `whatif` takes its table.
 
 ::
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from orchkit.analysis import retries
+from orchkit.analysis.retries.source import Source
 from orchkit.analysis.words import duration
 from orchkit.views.plots.canvas import (
     FAILED,
@@ -21,9 +23,9 @@ from orchkit.views.plots.canvas import (
     unit_of,
 )
 from orchkit.views.plots.rows import name_rows, names
+from orchkit.views.plots.tables import RUNS, Answer
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 # What looks alike differs in its hatching, for those who see no difference between the hues.
@@ -36,13 +38,22 @@ _STATES = {
 }
 
 
-def breaker_periods(periods: pd.DataFrame, *, until: datetime | None = None, ax: Axes | None = None) -> Axes:
+_PERIODS = Answer(
+    "retries.breaker_periods(kit)",
+    ("breaker", "state", "began_at", "ended_at"),
+    retries.breaker_periods,
+    RUNS,
+)
+
+
+def breaker_periods(periods: Source, *, until: datetime | None = None, ax: Axes | None = None) -> Axes:
     """The states of each breaker over time: `orchkit.analysis.retries.breaker_periods`.
 
     What goes on is drawn up to ``until``, or a little beyond the last transition.
     """
     import pandas as pd
 
+    periods = _PERIODS.given(periods, "breaker_periods")
     breakers = sorted(periods.breaker.unique())
     ax = canvas(ax, height=rows_height(len(breakers)))
     if periods.empty:
@@ -70,10 +81,19 @@ def breaker_periods(periods: pd.DataFrame, *, until: datetime | None = None, ax:
     return ax
 
 
-def breaker_open_time(table: pd.DataFrame, *, ax: Axes | None = None, most: int = 12) -> Axes:
+_OPEN = Answer(
+    "retries.breaker_open_time(kit)",
+    ("breaker", "open_ms", "half_open_ms", "rejected", "saved_ms_at_most", "late_ms_at_most"),
+    retries.breaker_open_time,
+    RUNS,
+)
+
+
+def breaker_open_time(table: Source, *, ax: Axes | None = None, most: int = 12) -> Axes:
     """How long breakers were open, and what that was worth: `orchkit.analysis.retries.breaker_open_time`."""
     import pandas as pd
 
+    table = _OPEN.given(table, "breaker_open_time")
     shown = table.head(most)
     ax = canvas(ax, height=rows_height(len(shown)))
     if shown.empty:

@@ -17,8 +17,10 @@ def spread(ax: Axes, table: pd.DataFrame, notes: Sequence[str], colour: str) -> 
     rows = range(len(table))
     times = table[["p50_ms", "p90_ms", "p99_ms", "mean_ms"]]
     positive = times.where(times > 0)
-    low, high = float(positive.min().min()), float(times.max().max())
-    time_scale(ax, low, high)
+    if positive.isna().to_numpy().all():  # none took any time
+        time_scale(ax, 1.0, 1.0)
+    else:
+        time_scale(ax, float(positive.min().min()), float(times.max().max()))
     # A logarithmic scale has no place for no time at all: it is put at the left end.
     at_least = times.clip(lower=ax.get_xlim()[0])
     ax.hlines(rows, at_least.p50_ms, at_least.p99_ms, color=colour, linewidth=2, alpha=0.6)

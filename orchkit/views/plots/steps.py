@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchkit.analysis import retries
+from orchkit.analysis.retries.source import Source
 from orchkit.analysis.retries.steps import RATES, TOOK
 from orchkit.views.plots.canvas import (
     FAILED,
@@ -20,14 +22,23 @@ from orchkit.views.plots.canvas import (
 )
 from orchkit.views.plots.rows import keys_of, name_rows, names
 from orchkit.views.plots.spread import spread
+from orchkit.views.plots.tables import RUNS, Answer
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 
-def success_rates(rates: pd.DataFrame, *, ax: Axes | None = None, most: int = 20) -> Axes:
+_RATES = Answer(
+    "retries.success_rates(kit)",
+    ("steps", "first_try", "rescued", "failed", "cancelled", "open"),
+    retries.success_rates,
+    RUNS,
+)
+
+
+def success_rates(rates: Source, *, ax: Axes | None = None, most: int = 20) -> Axes:
     """How steps ended: a bar per row of `orchkit.analysis.retries.success_rates`, for the first ``most``."""
+    rates = _RATES.given(rates, "success_rates")
     shown = rates[rates.steps > 0].head(most)
     ax = canvas(ax, height=rows_height(len(shown)))
     if shown.empty:
@@ -54,8 +65,17 @@ def success_rates(rates: pd.DataFrame, *, ax: Axes | None = None, most: int = 20
     return ax
 
 
-def attempts_per_step(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+_PER_STEP = Answer(
+    "retries.attempts_per_step(kit)",
+    ("attempts", "steps", "succeeded", "failed", "cancelled", "open"),
+    retries.attempts_per_step,
+    RUNS,
+)
+
+
+def attempts_per_step(table: Source, *, ax: Axes | None = None) -> Axes:
     """How many steps took how many attempts: `orchkit.analysis.retries.attempts_per_step`, all groups."""
+    table = _PER_STEP.given(table, "attempts_per_step")
     ax = canvas(ax)
     if table.empty:
         return nothing(ax, "attempts")
@@ -82,8 +102,17 @@ def attempts_per_step(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def time_to_success(table: pd.DataFrame, *, ax: Axes | None = None, most: int = 20) -> Axes:
+_TOOK = Answer(
+    "retries.time_to_success(kit)",
+    ("steps", "p50_ms", "p90_ms", "p99_ms", "mean_ms"),
+    retries.time_to_success,
+    RUNS,
+)
+
+
+def time_to_success(table: Source, *, ax: Axes | None = None, most: int = 20) -> Axes:
     """How long succeeding took, waits included: the first ``most`` rows of `time_to_success`."""
+    table = _TOOK.given(table, "time_to_success")
     shown = table.head(most)
     ax = canvas(ax, height=rows_height(len(shown)))
     if shown.empty:

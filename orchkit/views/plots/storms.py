@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from orchkit.analysis import retries
+from orchkit.analysis.retries.source import Source
 from orchkit.analysis.words import duration
 from orchkit.views.plots.canvas import FAILED, OTHER, RETRIED, above, canvas, dates, grid, legend, nothing
+from orchkit.views.plots.tables import RUNS, Answer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,16 +19,21 @@ MOST_BARS = 600
 """More windows than this are put together, as no screen could show them."""
 
 
-def retry_load(load: pd.DataFrame, *, storms: pd.DataFrame | None = None, ax: Axes | None = None) -> Axes:
+_LOAD = Answer("retries.retry_load(kit)", ("began_at", "attempts", "retries"), retries.retry_load, RUNS)
+
+
+def retry_load(load: Source, *, storms: Source | None = None, ax: Axes | None = None) -> Axes:
     """The attempts of each window, retries apart: `orchkit.analysis.retries.retry_load`.
 
     With ``storms``, as `orchkit.analysis.retries.retry_storms` gives them for the same window, the times of
     these are marked. Of a long time several windows are one bar; the axis says how long it is.
     """
+    load = _LOAD.given(load, "retry_load")
+    marked = None if storms is None else _STORMS.given(storms, "retry_load")
     ax = canvas(ax)
     if load.empty:
         return nothing(ax, "attempts")
-    for index, storm in enumerate(() if storms is None else storms.itertuples()):
+    for index, storm in enumerate(() if marked is None else marked.itertuples()):
         label = "retry storms" if index == 0 else None
         ax.axvspan(storm.began_at, storm.ended_at, color=FAILED, alpha=0.22, linewidth=0, label=label)
     counts, width = _bars(load)
@@ -40,20 +48,26 @@ def retry_load(load: pd.DataFrame, *, storms: pd.DataFrame | None = None, ax: Ax
     return ax
 
 
-def retry_storms(storms: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+_STORMS = Answer(
+    "retries.retry_storms(kit)", ("began_at", "ended_at", "retries", "share"), retries.retry_storms, RUNS
+)
+
+
+def retry_storms(storms: Source, *, ax: Axes | None = None) -> Axes:
     """When there were storms and how heavy they were: `orchkit.analysis.retries.retry_storms`.
 
     A bar is as wide as the storm was long and as high as it had retries, with their share of all attempts
     on top.
     """
+    storms = _STORMS.given(storms, "retry_storms")
     ax = canvas(ax)
     if storms.empty:
         return nothing(ax, "retry storms")
-    for place, span, retries, share in zip(
+    for place, span, count, share in zip(
         storms.began_at, storms.ended_at - storms.began_at, storms.retries, storms.share, strict=True
     ):
-        ax.bar(place, retries, width=span, align="edge", color=RETRIED, linewidth=0)
-        above(ax, place + span / 2, retries, f"{share:.0%}")
+        ax.bar(place, count, width=span, align="edge", color=RETRIED, linewidth=0)
+        above(ax, place + span / 2, count, f"{share:.0%}")
     dates(ax)
     ax.set_ylabel("retries, and their share")
     ax.margins(y=0.1)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
+from orchkit.analysis.uptime import availability_over_time
+from orchkit.analysis.uptime.source import Source
 from orchkit.analysis.words import JOINERS, clean
 from orchkit.errors import ParameterError, Problem
 from orchkit.views.palette import LINE
 from orchkit.views.plots.canvas import FAILED, OTHER, RETRIED, SUCCESS, canvas, dates, nothing, rows_height
 from orchkit.views.plots.rows import name_rows
+from orchkit.views.plots.tables import HISTORIES, Answer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +40,24 @@ Box = tuple[float, float, float, float]
 """Left, bottom, width, height."""
 
 
-def uptime_strip(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+_TIMES = ("began_at", "ended_at", "up_s", "degraded_s", "down_s", "unknown_s", "maintenance_s")
+_PERIODS = Answer("uptime.availability_over_time(kit)", _TIMES, availability_over_time, HISTORIES)
+_HOURS = Answer(
+    'uptime.availability_over_time(kit, every="hour")',
+    _TIMES,
+    partial(availability_over_time, every="hour"),
+    HISTORIES,
+)
+
+
+def uptime_strip(table: Source, *, ax: Axes | None = None) -> Axes:
     """How much each service was up, period by period: `orchkit.analysis.uptime.availability_over_time`.
 
     A row per service, a cell per period in its time zone. Colour and pattern of a cell say which share of its
     known time the service was up, and it is as high as much of its time is known. Beside each row stands the
-    share of all of its known time.
+    share of all of its known time. Of a kit, the periods are days in UTC.
     """
+    table = _PERIODS.given(table, "uptime_strip")
     keys = table.service.tolist() if "service" in table else ["all services"] * len(table)
     places = {key: row for row, key in enumerate(dict.fromkeys(keys))}
     ax = canvas(ax, height=rows_height(len(places)))
@@ -58,16 +73,17 @@ def uptime_strip(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def uptime_hours(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def uptime_hours(table: Source, *, ax: Axes | None = None) -> Axes:
     """When in the day a service was down: `orchkit.analysis.uptime.availability_over_time` of every hour.
 
     A column per day, a row per hour of the day, in the time zone of the table; cells are as in
     `uptime_strip`. An hour that comes twice is one cell.
 
-    Raises `ParameterError` for a table of several services: choose one.
+    Raises `ParameterError` for several services: choose one.
     """
+    table = _HOURS.given(table, "uptime_hours")
     if "service" in table and len(set(table.service)) > 1:
-        hint = 'choose one: table[table.service == "…"]'
+        hint = f'choose one: {_HOURS.question[:-1]}, services="…")'
         raise ParameterError("uptime_hours", [Problem("table", "holds several services", hint)])
     ax = canvas(ax, height=rows_height(10))
     if table.empty:

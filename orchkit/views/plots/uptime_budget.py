@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchkit.analysis import uptime
+from orchkit.analysis.uptime.source import Source
 from orchkit.views.palette import LINE, STATUS
 from orchkit.views.plots.canvas import FAILED, canvas, dates, grid, nothing
+from orchkit.views.plots.tables import HISTORIES, Answer
 from orchkit.views.plots.uptime import short
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _HUES = tuple(
@@ -21,13 +23,20 @@ _APART = 0.075
 """How far names are apart at least, in heights of the axes."""
 
 
-def error_budget(table: pd.DataFrame, *, most: int = 8, ax: Axes | None = None) -> Axes:
+_ANSWER = Answer(
+    "uptime.error_budget(kit)", ("service", "moment", "remaining_share"), uptime.error_budget, HISTORIES
+)
+
+
+def error_budget(table: Source, *, most: int = 8, ax: Axes | None = None) -> Axes:
     """The error budget of each service over the window: `orchkit.analysis.uptime.error_budget`.
 
     A line per service, from a full budget at the begin; the dotted line is a budget that is spent evenly.
     Below nothing the promise is broken; what is lower than minus 100 % is cut, and its name says how low it
     is. Of many services, the ``most`` with the least left are drawn; those that spent nothing are one line.
+    Of a kit, the target is 99.9 % over 30 days.
     """
+    table = _ANSWER.given(table, "error_budget")
     ax = canvas(ax)
     if table.empty:
         return nothing(ax, "checks")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchkit.analysis import uptime
+from orchkit.analysis.uptime.source import Source
 from orchkit.analysis.words import duration, plural
 from orchkit.views.palette import STATUS
 from orchkit.views.plots.canvas import FAILED, OTHER, RETRIED, SUCCESS, canvas, dates, nothing, rows_height
 from orchkit.views.plots.rows import name_rows
+from orchkit.views.plots.tables import HISTORIES, Answer
 from orchkit.views.plots.uptime import beside_axes, legend_above, short
 
 if TYPE_CHECKING:
@@ -24,14 +27,23 @@ _STATES = {
 """Colour, hatching and height: what is bad is higher, what is not known a thin line."""
 
 
-def uptime_timeline(
-    states: pd.DataFrame, *, incidents: pd.DataFrame | None = None, ax: Axes | None = None
-) -> Axes:
+_ANSWER = Answer("uptime.states(kit)", ("service", "state", "began_at", "ended_at"), uptime.states, HISTORIES)
+_INCIDENTS = Answer(
+    "uptime.incidents(kit)",
+    ("service", "started_at", "ended_at", "duration_s"),
+    uptime.incidents,
+    HISTORIES,
+)
+
+
+def uptime_timeline(states: Source, *, incidents: Source | None = None, ax: Axes | None = None) -> Axes:
     """The states of each service over time: `orchkit.analysis.uptime.states`.
 
     With ``incidents``, as `orchkit.analysis.uptime.incidents` gives them, the begin of each is marked, and
     beside each row stands how many there were and how long the longest took.
     """
+    states = _ANSWER.given(states, "uptime_timeline")
+    marked = None if incidents is None else _INCIDENTS.given(incidents, "uptime_timeline")
     services = sorted(states.service.unique())
     ax = canvas(ax, height=rows_height(len(services)) + 0.2)
     if states.empty:
@@ -54,8 +66,8 @@ def uptime_timeline(
         )
     first, last = states.began_at.min(), states.ended_at.max()
     name_rows(ax, [short(name) for name in services])
-    if incidents is not None:
-        _mark(ax, incidents[incidents.service.isin(services)], services, first)
+    if marked is not None:
+        _mark(ax, marked[marked.service.isin(services)], services, first)
     ax.set_xlim(first, last)
     dates(ax)
     legend_above(ax, ax.get_legend_handles_labels()[1])

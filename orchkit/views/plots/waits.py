@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchkit.analysis import retries
+from orchkit.analysis.retries.source import Source
 from orchkit.analysis.retries.waits import WAITS
 from orchkit.views.plots.canvas import (
     RESCUED,
@@ -18,16 +20,22 @@ from orchkit.views.plots.canvas import (
 )
 from orchkit.views.plots.rows import keys_of, name_rows, names
 from orchkit.views.plots.spread import spread
+from orchkit.views.plots.tables import RUNS, Answer
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 _BASIS = {"decision": ("planned delays", RESCUED), "gap": ("observed gaps", RETRIED)}
 
 
-def waits(table: pd.DataFrame, *, ax: Axes | None = None, most: int = 20) -> Axes:
+_WAITS = Answer(
+    "retries.waits(kit)", ("basis", "waits", "p50_ms", "p90_ms", "p99_ms", "mean_ms"), retries.waits, RUNS
+)
+
+
+def waits(table: Source, *, ax: Axes | None = None, most: int = 20) -> Axes:
     """How long was waited: the first ``most`` rows of `orchkit.analysis.retries.waits`."""
+    table = _WAITS.given(table, "waits")
     shown = table.head(most)
     ax = canvas(ax, height=rows_height(len(shown)))
     if shown.empty:
@@ -40,8 +48,14 @@ def waits(table: pd.DataFrame, *, ax: Axes | None = None, most: int = 20) -> Axe
     return ax
 
 
-def wait_histogram(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+_BINS = Answer(
+    "retries.wait_histogram(kit)", ("basis", "lower_ms", "upper_ms", "waits"), retries.wait_histogram, RUNS
+)
+
+
+def wait_histogram(table: Source, *, ax: Axes | None = None) -> Axes:
     """The distribution of the waits: `orchkit.analysis.retries.wait_histogram`."""
+    table = _BINS.given(table, "wait_histogram")
     ax = canvas(ax)
     if table.empty:
         return nothing(ax, "waits")

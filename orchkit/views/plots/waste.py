@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchkit.analysis import retries
+from orchkit.analysis.retries.source import Source
 from orchkit.analysis.retries.waste import WASTE
 from orchkit.views.plots.canvas import (
     OTHER,
@@ -17,14 +19,20 @@ from orchkit.views.plots.canvas import (
     unit_of,
 )
 from orchkit.views.plots.rows import keys_of, name_rows, names
+from orchkit.views.plots.tables import RUNS, Answer
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 
-def waste(table: pd.DataFrame, *, ax: Axes | None = None, most: int = 12) -> Axes:
+_WASTE = Answer(
+    "retries.waste(kit)", ("calls", "time_ms", "retries_ms", "share_of_calls"), retries.waste, RUNS
+)
+
+
+def waste(table: Source, *, ax: Axes | None = None, most: int = 12) -> Axes:
     """The time of attempts that did not help: the first ``most`` rows of `orchkit.analysis.retries.waste`."""
+    table = _WASTE.given(table, "waste")
     shown = table[table.calls > 0].head(most)
     ax = canvas(ax, height=rows_height(len(shown)))
     if shown.empty:

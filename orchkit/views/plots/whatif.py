@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchkit.views.palette import STATUS
 from orchkit.views.plots.canvas import FAILED, OTHER, RESCUED, RETRIED, SUCCESS, canvas, grid, legend, nothing
+from orchkit.views.plots.tables import Answer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,12 +33,19 @@ _REACH: Final = 1.0
 """How far boxes are followed beyond the marks, in the width of all marks."""
 
 
+_ANSWER: Final = Answer(
+    "whatif.compare(kit, policies)",
+    ("policy", "cases", "success_rate_low", "success_rate_high", "calls_low", "calls_high", "on_bounds"),
+)
+
+
 def whatif(compared: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """What several policies would have come to: a comparison of `orchkit.analysis.whatif.compare`.
 
     A box per policy holds all that is possible, calls along x and success along y: exact answers are a dot.
     The dot in a box is the estimate, if there is one. Labels say how many cases rest on bounds.
     """
+    compared = _ANSWER.given(compared, "whatif")
     shown = compared[compared.cases > 0]
     ax = canvas(ax, height=max(3.4, 1.2 + _LINE_INCHES * len(shown)))
     if shown.empty:
