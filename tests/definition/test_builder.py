@@ -334,7 +334,7 @@ def test_bad_values_wait_for_build(
         ),
         ("with_error_handling", "ignore", ["error_handling", "'stop_on_failure' or 'continue_on_failure'"]),
         ("with_timeout", 0, ["timeout", "greater than 0"]),
-        ("with_timeout", "an hour", ["timeout", "'an hour'", "'12h'"]),
+        ("with_timeout", "an hour", ["timeout", "'an hour'", "'30d'"]),
         ("with_metadata", 5, ["metadata", "5"]),
         ("with_description", 5, ["description", "5"]),
     ],
