@@ -19,7 +19,7 @@ try:
     from starlette.middleware.cors import CORSMiddleware
     from starlette.routing import BaseRoute, Route
 
-    from orchkit.gateway import answers, auth, health, metrics, openapi, workflows
+    from orchkit.gateway import answers, auth, docspage, health, metrics, openapi, workflows
     from orchkit.gateway.config import CorsSettings, GatewayConfig
     from orchkit.gateway.gate import Gate
     from orchkit.gateway.proxy import Hub, Proxy
@@ -100,13 +100,15 @@ def _assembled(chosen: GatewayConfig, kit: Kit, *, owned: bool) -> FastAPI:
         version=VERSION,
         description=_DESCRIPTION,
         lifespan=lifespan,
-        docs_url="/docs" if chosen.docs else None,
+        docs_url=None,  # the usual one is loaded from elsewhere
         redoc_url=None,
         openapi_url="/openapi.json" if chosen.docs else None,
         redirect_slashes=False,
     )
     app.state.kit, app.state.config, app.state.workflows = kit, chosen, flows
     answers.install(app)
+    if chosen.docs:
+        docspage.install(app)
     _info(app, chosen)
     routers: list[APIRouter] = [health.router(watching, kit, chosen), *([flows] if flows else [])]
     for router in routers:

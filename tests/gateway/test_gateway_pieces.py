@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -269,6 +270,31 @@ def test_the_example_in_the_documentation_can_be_used() -> None:
     assert (policy.timeout.attempt, policy.breaker.failure_threshold, policy.retry.max_attempts) == (10, 5, 3)
     assert config.routes["/api/publish"].path == "/v2/publish"
     assert (config.auth.open_paths, config.workflows.tools) == (("/health",), ("mail.*", "measure"))
+
+
+def test_the_example_of_the_readme_can_be_used(repository: Path) -> None:
+    """The file that the README shows means what its comments say."""
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    (block,) = [one for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "services:" in one]
+    config = GatewayConfig.of(load_yaml(block))
+    research, backend = config.services["research"].policy, config.services["backend"].policy
+    assert research == gateway().but(timeout=10, breaker={"failure_threshold": 5})
+    assert backend == resilience4j()
+    assert config.auth.open_paths == ("/health",)
+    assert GatewayConfig.of({"services": load_yaml(block)["services"]}).routes == {
+        "/api/research": RouteConfig(service="research", path="/"),
+        "/api/backend": RouteConfig(service="backend", path="/"),
+    }
+
+
+def test_one_request_whose_tries_all_fail_opens_the_breaker(opened: Any, service: Any) -> None:
+    """As the default is described: three tries, and a breaker of three failures."""
+    policy = {"retry": {"delay": 0.01}}
+    door = opened({"s": {"url": service.url, "policy": policy}}, {"/s": "s"})
+    service.plan[:] = [503] * 3
+    assert (door.get("/s").status_code, len(service.seen)) == (503, 3)
+    refused = door.get("/s")
+    assert (refused.json()["detail"], len(service.seen)) == ("s failed repeatedly", 3)
 
 
 @pytest.mark.parametrize(
