@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi.openapi.utils import get_openapi
 
 from orchkit.gateway import auth
+from orchkit.gateway.keys import KEYED
 from orchkit.gateway.problems import MEDIA_TYPE, TITLES
 from orchkit.gateway.proxy import IDEMPOTENT, Proxy
 
@@ -39,7 +40,8 @@ _KEY: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "With it the request is carried out once, and may be tried again.",
+    "description": "With it the request is recorded and answered once, and may be tried again. It is passed "
+    "on, so that the service can tell a second try from a second request.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 _CORRELATION: Final[dict[str, Any]] = {
@@ -88,7 +90,7 @@ def _paths(proxy: Proxy) -> dict[str, Any]:
 
 def _operation(proxy: Proxy, method: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     service = proxy.service.name
-    keyed = method not in ("GET", "HEAD")
+    keyed = method in KEYED
     again = "and may be tried again" if method in IDEMPOTENT else "tried again only when it never arrived"
     found: dict[str, Any] = {
         "tags": ["services"],
@@ -97,7 +99,7 @@ def _operation(proxy: Proxy, method: str, parameters: list[dict[str, Any]]) -> d
         "parameters": [*parameters, _CORRELATION, *([_KEY] if keyed else [])],
         "responses": {
             "default": {"description": f"The answer of {service}."},
-            **{str(status): _problem(status) for status in (400, 503)},
+            **{str(status): _problem(status) for status in ((400, 409, 422, 503) if keyed else (400, 503))},
         },
     }
     if keyed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np  # noqa: F401 - Hypothesis looks into it, also while a thread of the kit imports it
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -19,6 +20,8 @@ def test_the_routes_are_described(door: Any) -> None:
     names = {one["name"] for one in paths["/s/{path}"]["post"]["parameters"]}
     assert names == {"path", "X-Correlation-ID", "Idempotency-Key"}
     assert "application/problem+json" in paths["/s"]["get"]["responses"]["503"]["content"]
+    assert {"409", "422"} <= set(paths["/s"]["post"]["responses"])
+    assert not {"409", "422"} & set(paths["/s"]["get"]["responses"])
 
 
 def test_no_request_makes_the_gateway_fail(door: Any) -> None:
