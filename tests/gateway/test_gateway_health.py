@@ -6,9 +6,13 @@ import socket
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+
+import orchkit as ok
 
 
 def _open(opened: Any, services: dict[str, Any]) -> Any:
@@ -142,3 +146,17 @@ def test_a_breaker_that_was_opened_by_hand_says_so(
     assert service.seen == []
     kit.breakers.enable("s", "they are in")
     assert door.get("/s").status_code == 200
+
+
+def test_the_reason_of_a_breaker_that_was_opened_by_hand_outlives_its_process(
+    service: Any, tmp_path: Path
+) -> None:
+    """Who opens the store again turns requests away for the same reason."""
+    config = {"services": {"s": {"url": service.url, "health": None}}, "routes": {"/s": "s"}}
+    with ok.open(tmp_path / "runs.duckdb") as kit:
+        kit.breakers.force_open("s", "new disks")
+    with ok.open(tmp_path / "runs.duckdb") as kit:
+        gateway = kit.gateway.start(config)
+        assert httpx.get(f"{gateway.url}/s").json()["detail"].endswith("opened by hand: new disks")
+        kit.breakers.reset("s")
+        assert httpx.get(f"{gateway.url}/s").status_code == 200
