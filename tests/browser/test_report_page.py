@@ -326,7 +326,9 @@ def test_the_timeline_can_be_dragged(report: Path, sheet: Callable[..., Sheet]) 
     assert 1 < middle < one.position
     assert one.standing == "failed"
     one.page.evaluate("() => orchkitPlayer().enter('import')")
-    assert one.page.locator(".lane .wait").count() == 2
+    waits = one.page.locator(".lane .wait")
+    waits.nth(1).wait_for(state="attached")
+    assert waits.count() == 2
 
 
 def test_several_runs_are_chosen_from_a_list(
