@@ -24,7 +24,6 @@ from orchkit.analysis.whatif.bounds import (
     exactly,
 )
 from orchkit.analysis.whatif.breaker import BOTH, Guarded
-from orchkit.analysis.whatif.budget import Tokens
 from orchkit.analysis.whatif.calls import Knowledge
 from orchkit.analysis.whatif.errors import costs, outcomes
 from orchkit.analysis.whatif.going import Going
@@ -323,20 +322,24 @@ class Replaying:
         going.settle(going.known(FAILED | CANCELLED if tied else FAILED, at), at)
         self._depart_if_other(going, at)
 
-    def _bucket(self, going: Going, failed: Failed) -> Tokens | None:
-        """The budget that a retry is paid from; after a call that was not made it costs nothing."""
-        return None if failed.error == REJECTED else self.shared.bucket(going)
+    def _pay(self, going: Going, at: float, failed: Failed) -> bool | None:
+        """Whether a retry can be paid; None: nobody knows. A call that was not made costs nothing."""
+        bucket = None if failed.error == REJECTED else self.shared.bucket(going)
+        if bucket is None:
+            return True
+        cost = costs(bucket.policy, failed.error)
+        paid = bucket.spend(cost, at, self.shared.rivals(going, at))
+        if paid is not False:
+            going.paid.append(cost)
+        return paid
 
     def _unsure(self, going: Going, at: float, decision: Decision, failed: Failed) -> None:
         """It is not known whether it is tried again, or when."""
-        bucket = self._bucket(going, failed)
-        if bucket is not None and not decision.may_give_up:
-            cost = costs(bucket.policy, failed.error)
-            paid = bucket.spend(cost, at, self.shared.rivals(going, at))
+        if not decision.may_give_up:
+            paid = self._pay(going, at, failed)
             if paid is False:
                 self._over(going, at)
                 return
-            going.paid.append(cost)
             decision = replace(decision, may_give_up=paid is None)
         next_at = at + decision.most * US
         surely = self.shared.guard(going) is None and next_at < going.left - TIE
@@ -348,17 +351,13 @@ class Replaying:
         self._lose(going, at, lose)
 
     def _retry(self, going: Going, at: float, decision: Decision, failed: Failed) -> None:
-        bucket = self._bucket(going, failed)
-        if bucket is not None:
-            cost = costs(bucket.policy, failed.error)
-            paid = bucket.spend(cost, at, self.shared.rivals(going, at))
-            if paid is False:
-                self._over(going, at)
-                return
-            going.paid.append(cost)
-            if paid is None:
-                self._unsure(going, at, Decision(True, True, decision.least, decision.most), failed)
-                return
+        paid = self._pay(going, at, failed)
+        if paid is False:
+            self._over(going, at)
+            return
+        if paid is None:
+            self._unsure(going, at, Decision(True, True, decision.least, decision.most), failed)
+            return
         wait = decision.least
         follows = self._next_on_record(going, at, wait)
         begins = at + wait * US if follows is None else follows
