@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, field_validator
 from starlette.responses import JSONResponse
 
 from orchkit.errors import ParameterError, Problem
-from orchkit.gateway.problems import MEDIA_TYPE
+from orchkit.gateway.problems import MEDIA_TYPE, PROBLEM
 from orchkit.model.base import Record
 from orchkit.model.manual import documented
 
@@ -36,17 +36,7 @@ _REFUSED: Final[dict[str, Any]] = {
     "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
     "content": {
         MEDIA_TYPE: {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                    "instance": {"type": "string"},
-                },
-            },
+            "schema": PROBLEM,
             "example": {
                 "type": "urn:orchkit:problem:unauthorized",
                 "title": "A token is needed",

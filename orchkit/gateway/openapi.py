@@ -9,33 +9,12 @@ from fastapi.openapi.utils import get_openapi
 
 from orchkit.gateway import auth
 from orchkit.gateway.keys import KEYED
-from orchkit.gateway.problems import MEDIA_TYPE, TITLES
+from orchkit.gateway.problems import MEDIA_TYPE, PROBLEM, TITLES
 from orchkit.gateway.proxy import IDEMPOTENT, Proxy
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-PROBLEM: Final[dict[str, Any]] = {
-    "type": "object",
-    "title": "Problem",
-    "description": "Problem details (RFC 9457).",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string", "format": "uri-reference"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-    },
-    "example": {
-        "type": "urn:orchkit:problem:breaker-open",
-        "title": "The service is being left alone",
-        "status": 503,
-        "detail": "research failed repeatedly",
-        "instance": "urn:orchkit:request:req_1",
-        "service": "research",
-    },
-}
 _KEY: Final[dict[str, Any]] = {
     "name": "Idempotency-Key",
     "in": "header",

@@ -9,6 +9,28 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 MEDIA_TYPE: Final = "application/problem+json"
+PROBLEM: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "Problem",
+    "description": "Problem details (RFC 9457).",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+    },
+    "example": {
+        "type": "urn:orchkit:problem:breaker-open",
+        "title": "The service is being left alone",
+        "status": 503,
+        "detail": "research failed repeatedly",
+        "instance": "urn:orchkit:request:req_1",
+        "service": "research",
+    },
+}
+"""The schema of such a body, without its further members."""
 
 TITLES: Final[Mapping[str, tuple[int, str]]] = {
     "bad-request": (400, "The request cannot be read"),
